@@ -1,0 +1,26 @@
+# `make report` and `make test` do all the set-up themselves: Python 3.11 with venv and make are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: report test benchmark clean
+
+# The stamp is renewed when the dependencies change.
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+report: .venv/installed
+	$(BIN)/qtheory report --output report.html
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+benchmark: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,benchmarks]"
+	$(BIN)/python -m benchmarks.simulation
+
+clean:
+	rm -rf .venv report.html

@@ -1,0 +1,24 @@
+"""qtheory: queueing theory for virtual machine monitors and storage stacks.
+
+Describe an engine (`Disk`, `Device`, `Engine`), then ask: `solve` for its steady state, `drain_time` for how long a
+stop waits, `simulate` for the trace-driven check of both. The package reads in that order, top to bottom.
+"""
+
+from qtheory import engines
+from qtheory.arrivals import Closed, Poisson
+from qtheory.engine import Device, Disk, Engine
+from qtheory.laws import Exponential
+from qtheory.result import Estimate
+from qtheory.solve import solve
+
+__all__ = [
+    "Closed",
+    "Device",
+    "Disk",
+    "Engine",
+    "Estimate",
+    "Exponential",
+    "Poisson",
+    "engines",
+    "solve",
+]

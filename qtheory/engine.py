@@ -1,0 +1,309 @@
+"""What a user describes: disks, each with a finite buffer, that share an AIO engine and the device below it.
+
+    guest disks            engine                      device
+    ───────────            ──────                      ──────
+    Disk 0  [buffer K0]─┐
+    Disk 1  [buffer K1]─┼─▶ at most Q submitted ─────▶ c servers (or a measured rate curve),
+    Disk 2  [buffer K2]─┘    at once, over all disks    or one device for each disk
+
+A disk's buffer counts its requests in the system, waiting and in service. The engine submits at most `queue_length` Q
+of them to the device at once. `hold` says where accepted requests beyond Q are, which is what decides what a drain
+waits for: `"ring"`, left in the guest's ring (a drain does not wait for them), `"engine"`, popped by the engine (it
+does), `"refuse"`, there are none.
+
+Units are SI throughout: seconds, requests per second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtheory.arguments import choice, count, positive
+from qtheory.arrivals import Arrivals, Closed, Poisson
+from qtheory.laws import Law
+
+Full = Literal["lost", "wait"]
+Hold = Literal["ring", "engine", "refuse"]
+Shares = Literal["fifo", "equal"] | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Device:
+    """What serves the requests: `servers` equal servers with a service law, or a measured rate curve.
+
+    Parameters
+    ----------
+    servers : int
+        Requests served at the same time, at least 1.
+    service : Law
+        Law of one request's service time [s].
+
+    A device measured as throughput against requests in flight comes from `Device.from_depth_sweep` or
+    `Device.from_fio`; then `curve[n-1]` is its completion rate [1/s] with n requests in flight, constant beyond the
+    last, and `servers` and `service` are None.
+
+    Examples
+    --------
+    >>> import qtheory as qt
+    >>> qt.Device(servers=2, service=qt.Exponential(mean=0.001)).rates(4)
+    array([1000., 2000., 2000., 2000.])
+    """
+
+    servers: int | None = None
+    service: Law | None = None
+    curve: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.curve is not None:
+            if self.servers is not None or self.service is not None:
+                raise ValueError("curve must stand alone: a device has servers and service, or a curve, not both")
+            if len(self.curve) == 0:
+                raise ValueError("curve must have at least one rate")
+            curve = tuple(positive(f"curve[{n}]", rate) for n, rate in enumerate(self.curve))
+            object.__setattr__(self, "curve", curve)
+            return
+        if self.servers is None or self.service is None:
+            raise ValueError("servers and service must both be given (or use Device.from_depth_sweep / from_fio)")
+        object.__setattr__(self, "servers", count("servers", self.servers))
+        if not isinstance(self.service, Law):
+            raise TypeError(f"service must be a service-time law such as qt.Exponential(mean=...), not {self.service!r}")
+        positive("service.mean", self.service.mean)
+
+    @classmethod
+    def from_depth_sweep(cls, depths: Sequence[int], throughputs: Sequence[float]) -> Device:
+        """Device from a measured curve: throughput [1/s] at each number of requests kept in flight.
+
+        Between measured depths the rate is interpolated linearly (from the origin up to the first), beyond the last
+        it stays. Measured dips are kept: they are what the device did.
+
+        Raises ValueError when the lists differ in length, are empty, or depths do not rise.
+
+        Examples
+        --------
+        >>> Device.from_depth_sweep([1, 2, 4], [100.0, 180.0, 260.0]).curve
+        (100.0, 180.0, 220.0, 260.0)
+        """
+        if len(depths) != len(throughputs):
+            raise ValueError(
+                f"throughputs must have one value for each of the {len(depths)} depths, not {len(throughputs)}"
+            )
+        if len(depths) == 0:
+            raise ValueError("depths must have at least one value")
+        whole = [count(f"depths[{i}]", d) for i, d in enumerate(depths)]
+        if any(b <= a for a, b in zip(whole, whole[1:], strict=False)):
+            raise ValueError(f"depths must rise strictly, not {whole}")
+        rates = [positive(f"throughputs[{i}]", x) for i, x in enumerate(throughputs)]
+        filled = np.interp(np.arange(1, whole[-1] + 1), [0, *whole], [0.0, *rates])
+        return cls(curve=tuple(filled.tolist()))
+
+    @classmethod
+    def from_fio(cls, paths: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Device:
+        """Device from fio JSON results: one run for each depth (iodepth × jobs), read and write rates added.
+
+        Raises ValueError naming the file when it is not fio JSON, has no I/O, or when two runs have the same depth.
+        """
+        from qtheory.traces.fio import depth_sweep  # reads files: not needed by those who do not
+
+        return cls.from_depth_sweep(*depth_sweep([paths] if isinstance(paths, (str, PathLike)) else paths))
+
+    def rates(self, depth: int) -> NDArray[np.float64]:
+        """Completion rates [1/s] with 1, 2, ..., `depth` requests in flight (mean rates for a general law)."""
+        if self.curve is not None:
+            return np.asarray(self.curve)[np.minimum(np.arange(depth), len(self.curve) - 1)]
+        assert self.servers is not None and self.service is not None
+        return np.minimum(np.arange(1, depth + 1), self.servers) / self.service.mean
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A virtual disk: a request source with a finite buffer.
+
+    Parameters
+    ----------
+    arrivals : Poisson or Closed
+        How requests come.
+    buffer : int
+        Requests the disk may have outstanding, waiting and in service: virtqueue size × number of queues. The
+        default is one virtqueue of QEMU's default size.
+    full : "lost" or "wait"
+        What happens to a request that finds the buffer full. Closed guests always wait.
+    device : Device, optional
+        The disk's own device, when each disk has one; otherwise the engine's device serves all.
+
+    Examples
+    --------
+    >>> import qtheory as qt
+    >>> qt.Disk(arrivals=qt.Poisson(2000.0), buffer=256).full
+    'lost'
+    """
+
+    arrivals: Arrivals
+    buffer: int = 256
+    full: Full = "lost"
+    device: Device | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.arrivals, (Poisson, Closed)):
+            raise TypeError(f"arrivals must be qt.Poisson or qt.Closed, not {self.arrivals!r}")
+        object.__setattr__(self, "buffer", count("buffer", self.buffer))
+        choice("full", self.full, ("lost", "wait"))
+        if self.device is not None and not isinstance(self.device, Device):
+            raise TypeError(f"device must be a qt.Device, not {self.device!r}")
+
+    @property
+    def most(self) -> int:
+        """Most requests the disk can have in the system: its buffer, or what circulates if that is less."""
+        if isinstance(self.arrivals, Closed):
+            return min(self.buffer, self.arrivals.outstanding)
+        return self.buffer
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the guest submits again at once, so that the disk always has `most` requests in the system."""
+        return isinstance(self.arrivals, Closed) and self.arrivals.think_time == 0.0
+
+    @property
+    def guest_waits(self) -> bool:
+        """Whether requests may have to wait in the guest for room in the buffer."""
+        if isinstance(self.arrivals, Closed):
+            return self.arrivals.outstanding > self.buffer
+        return self.full == "wait"
+
+    def arrival_rates(self) -> NDArray[np.float64]:
+        """Arrival rate [1/s] with 0, 1, ..., most − 1 of the disk's requests in the system."""
+        if isinstance(self.arrivals, Poisson):
+            return np.full(self.most, self.arrivals.rate)
+        idle = self.arrivals.outstanding - np.arange(self.most)
+        return idle / self.arrivals.think_time if not self.saturated else np.full(self.most, math.inf)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Disks that share an AIO engine.
+
+    Parameters
+    ----------
+    disks : sequence of Disk
+        At least one. Either all have a device of their own or none has.
+    device : Device, optional
+        The shared device; None when each disk has its own.
+    queue_length : int or None
+        Requests submitted to the device(s) at once, over all disks (Q); None: no limit.
+    hold : "ring", "engine" or "refuse"
+        Where accepted requests beyond Q are. QEMU holds them in the engine.
+    shares : "fifo", "equal", or a cap for each disk
+        How the Q slots are divided: one line; an equal part for each disk (parts differ by one where N does not
+        divide Q); or the most slots each disk may use, a freed slot going to the oldest request whose disk is
+        below its cap.
+
+    Examples
+    --------
+    >>> import qtheory as qt
+    >>> disk = qt.Disk(arrivals=qt.Poisson(2000.0), buffer=256)
+    >>> device = qt.Device(servers=8, service=qt.Exponential(mean=400e-6))
+    >>> engine = qt.Engine(disks=[disk] * 4, device=device, queue_length=64, hold="ring", shares="equal")
+    >>> engine.offered_load, engine.caps
+    (3.2, (16, 16, 16, 16))
+    """
+
+    disks: tuple[Disk, ...]
+    device: Device | None = None
+    queue_length: int | None = None
+    hold: Hold = "engine"
+    shares: Shares = "fifo"
+    caps: tuple[int, ...] | None = field(init=False, repr=False, compare=False)
+
+    def __init__(
+        self,
+        disks: Sequence[Disk],
+        device: Device | None = None,
+        queue_length: int | None = None,
+        hold: Hold = "engine",
+        shares: Literal["fifo", "equal"] | Sequence[int] = "fifo",
+    ) -> None:
+        members = tuple(disks)
+        if not members:
+            raise ValueError("disks must have at least one disk")
+        for i, disk in enumerate(members):
+            if not isinstance(disk, Disk):
+                raise TypeError(f"disks[{i}] must be a qt.Disk, not {disk!r}")
+        owners = [i for i, disk in enumerate(members) if disk.device is not None]
+        if device is not None and owners:
+            raise ValueError(f"device must be None when disks have their own, as disks[{owners[0]}] has")
+        if device is None and len(owners) < len(members):
+            lacking = next(i for i, disk in enumerate(members) if disk.device is None)
+            raise ValueError(f"device must be given, or one for every disk: disks[{lacking}] has none")
+        if device is not None and not isinstance(device, Device):
+            raise TypeError(f"device must be a qt.Device, not {device!r}")
+        slots = None if queue_length is None else count("queue_length", queue_length)
+        choice("hold", hold, ("ring", "engine", "refuse"))
+        if hold == "refuse":
+            for i, disk in enumerate(members):
+                if disk.saturated:
+                    raise ValueError(
+                        f"hold must not be 'refuse' with a saturated guest: disks[{i}] has think_time 0 and would "
+                        "retry infinitely often"
+                    )
+        if not isinstance(shares, str):
+            shares = tuple(count(f"shares[{i}]", cap) for i, cap in enumerate(shares))
+        else:
+            choice("shares", shares, ("fifo", "equal"))
+        object.__setattr__(self, "disks", members)
+        object.__setattr__(self, "device", device)
+        object.__setattr__(self, "queue_length", slots)
+        object.__setattr__(self, "hold", hold)
+        object.__setattr__(self, "shares", shares)
+        object.__setattr__(self, "caps", _caps(shares, slots, len(members)))
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The device of each disk; the shared one repeated where it is shared."""
+        return tuple(disk.device or self.device for disk in self.disks)  # type: ignore[misc]  # one of the two is set
+
+    @property
+    def shared(self) -> bool:
+        """Whether one device serves all disks."""
+        return self.device is not None
+
+    @property
+    def most(self) -> int:
+        """Most requests that can be in the system, guests' own waiting not counted."""
+        total = sum(disk.most for disk in self.disks)
+        return min(total, self.queue_length) if self.hold == "refuse" and self.queue_length else total
+
+    @property
+    def offered_load(self) -> float:
+        """Offered load a [erlangs]: Poisson arrival rate × mean service time, over all disks.
+
+        Raises ValueError for closed disks and rate curves, which have no offered load of their own.
+        """
+        load = 0.0
+        for disk, device in zip(self.disks, self.devices, strict=True):
+            if not isinstance(disk.arrivals, Poisson) or device.service is None:
+                raise ValueError("offered_load needs Poisson disks and devices with a service law")
+            load += disk.arrivals.rate * device.service.mean
+        return load
+
+
+def _caps(shares: str | tuple[int, ...], slots: int | None, n_disks: int) -> tuple[int, ...] | None:
+    """Most slots each disk may use, or None for one line."""
+    if shares == "fifo":
+        return None
+    if shares == "equal":
+        if slots is None:
+            raise ValueError("shares 'equal' needs a queue_length to divide, not None")
+        if slots < n_disks:
+            raise ValueError(f"shares 'equal' needs queue_length >= the number of disks, {n_disks}, not {slots}")
+        part, rest = divmod(slots, n_disks)
+        return tuple(part + (i < rest) for i in range(n_disks))
+    assert isinstance(shares, tuple)
+    if len(shares) != n_disks:
+        raise ValueError(f"shares must have one cap for each of the {n_disks} disks, not {len(shares)}")
+    return shares

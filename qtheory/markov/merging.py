@@ -1,0 +1,193 @@
+"""How many of n requests belong to which disk: products of log-concave power series, without overflow or cancellation.
+
+Every product form here has the shape
+
+    P(n_1, ..., n_N) ∝ F(n_1 + ... + n_N) · g_1[n_1] ··· g_N[n_N],
+
+so it needs the coefficients G[n] = Σ_{n_1+...+n_N = n} Π g_i[n_i] and, back down, the law of each n_i given n. The
+coefficients span thousands of orders of magnitude, so nobody ever forms them. A group of disks is represented by its
+*ratios* r[n] = G[n+1] / G[n], and all its work is done with ratios:
+
+* merge: C[n] = Σ_k A[k] B[n−k]. When A and B are log-concave (ratios never rise) the terms rise to one peak and fall
+  away from it, and the peak moves by 0 or 1 as n grows by 1. So march along with the peak, add terms outwards, each
+  from its neighbour by one ratio, until they are negligible; C[n+1]/C[n] is the step of the peak times the quotient
+  of the two sums.
+* split: given the law of the number n in a merged group, the numbers in its two parts have the conditional law
+  A[k] B[n−k] / C[n], which is the same terms again. From the root down this gives every disk's own law.
+
+All terms are positive: the relative error of each result is a few units in the last place times the number of terms
+across a peak. Products of log-concave series are log-concave (Karlin 1968, chapter 8), so the property survives.
+Cost for n up to M: O(M^1.5), against O(M²) for plain convolution, and no FFT, whose error is absolute.
+
+For disks with arrival rate λ(k) when k are present, g[k] = Π_{j<k} λ(j) / k!, and (n+1) · r[n] is the total arrival
+rate given that n are present.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+NEGLIGIBLE = 1e-30
+"""Terms below this fraction of their peak are left out, so a probability of 1e-12 keeps 18 digits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Some disks taken together: the ratios of their series, and the two groups it was merged from.
+
+    `kind` numbers the distinct disk a leaf stands for; `alike` says that both parts hold only copies of one disk.
+    """
+
+    ratios: NDArray[np.float64]
+    left: Group | None = None
+    right: Group | None = None
+    kind: int = -1
+    alike: bool = False
+    depth: int = 0
+
+
+def merge_all(series: Sequence[NDArray[np.float64]], most: int) -> tuple[Group, list[int]]:
+    """Merge the series of all disks, given as ratios, for totals up to `most`.
+
+    Returns the root group and, for each disk, the kind that `split_all` will report it under. Equal disks are merged
+    by doubling, different ones in a balanced tree.
+    """
+    keys = [s.tobytes() for s in series]
+    copies = Counter(keys)
+    kinds = {key: kind for kind, key in enumerate(copies)}
+    leaves: dict[bytes, NDArray[np.float64]] = dict(zip(keys, series, strict=True))
+    level = [_power(Group(leaves[key], kind=kinds[key]), copies[key], most) for key in copies]
+    while len(level) > 1:
+        pairs = [merge(a, b, most) for a, b in zip(level[::2], level[1::2], strict=False)]
+        level = pairs + level[2 * len(pairs) :]
+    return level[0], [kinds[key] for key in keys]
+
+
+def merge(a: Group, b: Group, most: int, *, alike: bool = False) -> Group:
+    """Merge two groups for totals up to `most`."""
+    concave = bool(np.all(np.diff(a.ratios) <= 0) and np.all(np.diff(b.ratios) <= 0))
+    # A measured curve with a dip is not log-concave: then every term is added.
+    ratios = _merge(a.ratios, b.ratios, most, NEGLIGIBLE if concave else 0.0)
+    if concave:
+        # Rounding may leave a rise in the last digits; concavity is a theorem here, so restore it.
+        ratios = np.minimum.accumulate(ratios)
+    return Group(ratios, a, b, alike=alike, depth=1 + max(a.depth, b.depth))
+
+
+def split_all(root: Group, law: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
+    """Law of the number present of each kind of disk, given the law (or any weights) of the total.
+
+    `law[n]` is the weight of a total of n, 0 <= n <= the number of the root's ratios. Linear in `law`, so weights that
+    are not probabilities give Σ_n law[n] · P(n_i = k | n).
+    """
+    laws: dict[int, NDArray[np.float64]] = {}
+    todo = [(root, law)]
+    while todo:
+        group, weights = todo.pop()
+        if group.left is None or group.right is None:
+            laws[group.kind] = weights
+            continue
+        a, b = group.left, group.right
+        concave = bool(np.all(np.diff(a.ratios) <= 0) and np.all(np.diff(b.ratios) <= 0))
+        of_a, of_b = _split(a.ratios, b.ratios, weights, NEGLIGIBLE if concave else 0.0)
+        todo.append((a, of_a))
+        if not group.alike:
+            todo.append((b, of_b))
+    return laws
+
+
+def _power(leaf: Group, copies: int, most: int) -> Group:
+    """Group of equal disks, by halving; both halves hold the same kind, so going down one of them is enough."""
+    made: dict[int, Group] = {1: leaf}
+
+    def power(n: int) -> Group:
+        if n not in made:
+            made[n] = merge(power(n // 2), power(n - n // 2), most, alike=True)
+        return made[n]
+
+    return power(copies)
+
+
+@njit(cache=True)
+def _merge(a, b, most, negligible):  # type: ignore[no-untyped-def]
+    """Ratios of the product series; `negligible` 0 adds every term."""
+    size = min(len(a) + len(b), most)
+    inverse_a, inverse_b = 1.0 / a, 1.0 / b
+    ratios = np.empty(size)
+    peak = 0
+    previous = 1.0
+    for n in range(1, size + 1):
+        step_a = a[peak] if peak < len(a) else 0.0
+        step_b = b[n - 1 - peak] if n - 1 - peak < len(b) else 0.0
+        step = max(step_a, step_b)
+        if step_a > step_b:
+            peak += 1
+        total = 1.0
+        term = 1.0
+        k = peak
+        while k < len(a) and k < n:
+            term *= a[k] * inverse_b[n - k - 1]
+            k += 1
+            total += term
+            if term < negligible:
+                break
+        term = 1.0
+        k = peak
+        while k > 0 and n - k < len(b):
+            term *= b[n - k] * inverse_a[k - 1]
+            k -= 1
+            total += term
+            if term < negligible:
+                break
+        ratios[n - 1] = step * (total / previous)
+        previous = total
+    return ratios
+
+
+@njit(cache=True)
+def _split(a, b, weights, negligible):  # type: ignore[no-untyped-def]
+    """Weights of the numbers in the two parts, given weights of their sum."""
+    inverse_a, inverse_b = 1.0 / a, 1.0 / b
+    of_a = np.zeros(min(len(a) + 1, len(weights)))
+    of_b = np.zeros(min(len(b) + 1, len(weights)))
+    terms = np.empty(min(len(a), len(weights)) + 1)
+    peak = 0
+    for n in range(len(weights)):
+        if n > 0:
+            step_a = a[peak] if peak < len(a) else 0.0
+            step_b = b[n - 1 - peak] if n - 1 - peak < len(b) else 0.0
+            if step_a > step_b:
+                peak += 1
+        if weights[n] == 0.0:
+            continue
+        terms[peak] = 1.0
+        total = 1.0
+        term = 1.0
+        last = peak
+        while last < len(a) and last < n:
+            term *= a[last] * inverse_b[n - last - 1]
+            last += 1
+            terms[last] = term
+            total += term
+            if term < negligible:
+                break
+        term = 1.0
+        first = peak
+        while first > 0 and n - first < len(b):
+            term *= b[n - first] * inverse_a[first - 1]
+            first -= 1
+            terms[first] = term
+            total += term
+            if term < negligible:
+                break
+        scale = weights[n] / total
+        for k in range(first, last + 1):
+            of_a[k] += scale * terms[k]
+            of_b[n - k] += scale * terms[k]
+    return of_a, of_b

@@ -1,0 +1,65 @@
+"""Engine -> SteadyState. One front door; one file for each method, named after it.
+
+| method | engine | answer |
+|---|---|---|
+| `product_form` | one shared device, one line | exact |
+| `separate_devices` | one device a disk, no limit, caps, or refused at Q | exact |
+| `saturated_line` | one device a disk behind a FIFO of Q slots, all guests saturated | exact |
+| `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from qtheory.arguments import choice
+from qtheory.engine import Engine
+
+if TYPE_CHECKING:
+    from qtheory.solve.steady_state import SteadyState
+
+METHODS = ("product_form", "separate_devices", "saturated_line", "flow_equivalent")
+"""In the order in which `method="auto"` asks them; exact ones first."""
+
+
+def solve(engine: Engine, method: str = "auto") -> SteadyState:
+    """Solve `engine` for its steady state.
+
+    Parameters
+    ----------
+    engine : Engine
+        What to solve.
+    method : str
+        "auto" takes the first of METHODS that covers the engine; a method's name takes that one or raises.
+
+    Returns
+    -------
+    SteadyState
+        Its `method` says which was taken.
+
+    Raises
+    ------
+    ValueError
+        When the named method, or every method, does not cover the engine; the message says why.
+
+    Examples
+    --------
+    >>> import qtheory as qt
+    >>> disk = qt.Disk(arrivals=qt.Poisson(1000.0), buffer=4)
+    >>> engine = qt.Engine(disks=[disk] * 4, device=qt.Device(servers=4, service=qt.Exponential(mean=0.0008)))
+    >>> s = qt.solve(engine)
+    >>> print(f"{s.blocking:.4f} {s.throughput:.1f} {s.method} {s.exact}")
+    0.0355 3858.2 product_form True
+    """
+    if not isinstance(engine, Engine):
+        raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
+    choice("method", method, ("auto", *METHODS))
+    reasons = []
+    for name in METHODS if method == "auto" else (method,):
+        module = import_module(f"qtheory.solve.{name}")
+        reason = module.refusal(engine)
+        if reason is None:
+            return module.solve(engine)  # type: ignore[no-any-return]
+        reasons.append(f"{name}: {reason}")
+    raise ValueError(f"engine cannot be solved ({'; '.join(reasons)}); qt.simulate covers it")

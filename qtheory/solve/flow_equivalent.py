@@ -1,0 +1,98 @@
+"""One device a disk behind a FIFO line for Q slots, approximately: a flow-equivalent station (Norton's theorem).
+
+Replace the devices by one station whose completion rate with m requests in flight is the throughput of the closed
+network in which exactly m requests circulate over the devices and go to disk i's with probability p_i,
+
+    X(m) = G[m−1] / G[m],   G the product of the series Π_{j<=k} p_i/μ_i(j)
+
+(Chandy, Herzog and Woo 1975), and solve one shared station with the rates X(min(n, Q)). The p_i are the disks' shares
+of the throughput, found by iteration, since a full buffer or a closed guest makes them depend on the answer. Exact as
+Q → ∞ while buffers do not bind; otherwise an approximation: which disks' requests fill the slots depends on what waits
+behind them, and the station forgets that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtheory.engine import Engine
+from qtheory.markov.merging import merge_all
+from qtheory.solve.product_form import common_refusal, solve_station
+from qtheory.solve.steady_state import QUANTITIES, SteadyState
+
+AGREEMENT = 1e-10
+ROUNDS = 200
+
+
+def refusal(engine: Engine) -> str | None:
+    """Why this method cannot answer for `engine`, or None."""
+    if engine.shared:
+        return "one device serves all disks"
+    if engine.caps is not None:
+        return "the slots are divided by caps"
+    if engine.hold == "refuse" or engine.queue_length is None:
+        return "nothing waits for a slot"
+    for i, disk in enumerate(engine.disks):
+        if disk.saturated:
+            return f"disks[{i}] is saturated"
+    return common_refusal(engine)
+
+
+def solve(engine: Engine) -> SteadyState:
+    """Solve separate devices behind one line for Q slots by a flow-equivalent station."""
+    slots = min(engine.queue_length or engine.most, engine.most)
+    shares = np.array([disk.arrival_rates()[0] for disk in engine.disks])
+    shares /= shares.sum()
+    for _ in range(ROUNDS):
+        rates = equivalent_rates(engine, shares, slots)
+        state = solve_station(
+            engine.disks,
+            np.concatenate([rates, np.full(engine.most - slots, rates[-1])]),
+            slots,
+            None,
+            refused=False,
+        )
+        found = np.array([disk.throughput for disk in state.disks]) / state.throughput
+        change, shares = float(np.max(np.abs(found / shares - 1.0))), found
+        if change < AGREEMENT:
+            break
+    else:
+        raise ValueError(f"flow_equivalent did not settle in {ROUNDS} rounds for this engine; use qt.simulate")
+    disks = tuple(
+        disk
+        if device.service is None
+        else replace(disk, mean_wait=max(disk.mean_response - device.service.mean, 0.0))
+        for disk, device in zip(state.disks, engine.devices, strict=True)
+    )
+    used = [
+        disk.throughput / float(device.rates(max(device.servers or 0, len(device.curve or ()))).max())
+        for disk, device in zip(disks, engine.devices, strict=True)
+    ]
+    return replace(
+        state,
+        method="flow_equivalent",
+        exact=False,
+        error_bounds=dict.fromkeys(QUANTITIES, math.inf),
+        warnings=(
+            "the slots are taken to be filled by the disks in proportion to their throughput; "
+            "no error has been measured for this engine: compare with qt.simulate",
+        ),
+        mean_wait=sum(disk.throughput * disk.mean_wait for disk in disks) / state.throughput,
+        utilization=sum(used) / len(used),
+        disks=disks,
+        _sojourns="the time at a disk's own device is not followed request by request; use qt.simulate",
+    )
+
+
+def equivalent_rates(engine: Engine, shares: NDArray[np.float64], slots: int) -> NDArray[np.float64]:
+    """X(1), ..., X(slots): throughput of the closed network of the devices with 1, 2, ... requests."""
+    series = [
+        share / device.rates(min(slots, disk.most))
+        for share, disk, device in zip(shares, engine.disks, engine.devices, strict=True)
+    ]
+    root, _ = merge_all(series, slots)
+    return 1.0 / root.ratios

@@ -1,0 +1,129 @@
+"""How many requests are present, in all and of each disk, in any of the product forms.
+
+All of them have P(n_1, ..., n_N) ∝ F(Σ n_i) Π g_i[n_i]. With G the product of the disks' series and r[n] = G[n+1]/G[n]
+its ratios, the total is a birth-death chain, P(n+1)/P(n) = r[n] F(n+1)/F(n), and splitting the total (see
+`markov/merging.py`) gives the law of each disk's own number. A saturated disk always has the same number present: it
+enters as a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtheory.arrivals import Poisson
+from qtheory.engine import Disk
+from qtheory.markov.birth_death import stationary
+from qtheory.markov.merging import Group, merge_all, split_all
+from qtheory.solve.steady_state import DiskState
+
+OUT_OF_REACH = 1e-80
+"""Totals whose probability is below this fraction of the largest are left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Numbers present: `pmf` of the total; `ratios` r of the disks that are not saturated; `constant` for the others."""
+
+    pmf: NDArray[np.float64]
+    constant: int
+    ratios: NDArray[np.float64]
+    disks: tuple[Disk, ...]
+    root: Group | None
+    kinds: tuple[int, ...]
+
+    def split(self, weights: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """Σ_n weights[n] P(n_i = k | n), k = 0..most, for each disk."""
+        found = {} if self.root is None else split_all(self.root, weights[self.constant :])
+        kinds = iter(self.kinds)
+        laws = []
+        for disk in self.disks:
+            law = np.zeros(disk.most + 1)
+            if disk.saturated:
+                law[-1] = weights.sum()
+            else:
+                part = found[next(kinds)]
+                law[: len(part)] = part
+            laws.append(law)
+        return laws
+
+    @property
+    def rounding(self) -> float:
+        """Relative rounding error: a unit for each operation on the way to the furthest probability that counts."""
+        counting = int(np.count_nonzero(self.pmf > 1e-17 * self.pmf.max()))
+        depth = 0 if self.root is None else self.root.depth
+        return float(2.0**-52 * (16.0 + 4.0 * counting + 32.0 * depth * np.sqrt(len(self.pmf))))
+
+
+def population(
+    disks: tuple[Disk, ...], series: Sequence[NDArray[np.float64]], factor: NDArray[np.float64]
+) -> Population:
+    """Numbers present when disk i's series has the ratios `series[i]` and F(n+1)/F(n) = factor[n − constant].
+
+    `series` holds one entry for each disk that is not saturated; `factor` as many as the total can grow.
+    """
+    constant = sum(disk.most for disk in disks if disk.saturated)
+    if not series:
+        pmf = np.zeros(constant + 1)
+        pmf[constant] = 1.0
+        return Population(pmf, constant, np.zeros(0), disks, None, ())
+    reach = _reach(series, factor)
+    root, kinds = merge_all(series, reach)
+    ratios = root.ratios[:reach]
+    free = stationary(ratios, 1.0 / factor[: len(ratios)])
+    return Population(np.concatenate([np.zeros(constant), free]), constant, ratios, disks, root, tuple(kinds))
+
+
+def _reach(series: Sequence[NDArray[np.float64]], factor: NDArray[np.float64]) -> int:
+    """Largest total that can matter, from r[n] <= Σ_i g_i[1] / (n+1) for log-concave series of finite support.
+
+    (n+1) G[n+1] = Σ_i Σ_k k g_i[k] G_{−i}[n+1−k], and k g_i[k] <= k r_i[k−1] g_i[k−1]: with ρ = max_k k r_i[k−1] summed
+    over the disks, (n+1) r[n] <= ρ.
+    """
+    bound = sum(float(np.max(np.arange(1, len(s) + 1) * s)) for s in series)
+    height = np.cumsum(np.log(bound * factor / np.arange(1, len(factor) + 1)))
+    peak = int(np.argmax(height))
+    beyond = np.flatnonzero(height[peak:] < max(height[peak], 0.0) + np.log(OUT_OF_REACH))
+    return len(factor) if len(beyond) == 0 else peak + int(beyond[0]) + 1
+
+
+def disk_state(
+    disk: Disk,
+    law: NDArray[np.float64],
+    refused: NDArray[np.float64],
+    waiting: NDArray[np.float64],
+    throughput: float | None = None,
+) -> DiskState:
+    """One disk's quantities from the law of its number, of its number when the engine refuses, and of what waits.
+
+    `waiting[k]` is the mean fraction of its k requests that wait, times P(n_i = k). `throughput` is needed for a
+    saturated disk only, whose arrival rate is infinite; others accept at λ_i(k).
+    """
+    present = np.arange(disk.most + 1)
+    if throughput is None:
+        throughput = float((law - refused)[:-1] @ disk.arrival_rates())
+    lost = isinstance(disk.arrivals, Poisson)
+    mean = float(law @ present)
+    return DiskState(
+        throughput=throughput,
+        blocking=float(law[-1] + refused[:-1].sum()) if lost else 0.0,
+        mean_wait=float(waiting @ present) / throughput,
+        mean_response=mean / throughput,
+        mean_in_system=mean,
+        pmf=law,
+    )
+
+
+def total_blocking(disks: Sequence[Disk], states: Sequence[DiskState]) -> float:
+    """Fraction of all arrivals refused: a Poisson disk offers its rate, a closed one only what it completes."""
+    offered = lost = 0.0
+    for disk, state in zip(disks, states, strict=True):
+        if isinstance(disk.arrivals, Poisson):
+            offered += disk.arrivals.rate
+            lost += disk.arrivals.rate * state.blocking
+        else:
+            offered += state.throughput
+    return lost / offered

@@ -1,0 +1,124 @@
+"""How long an accepted request waits and stays, given the law of what it finds.
+
+First come, first served, c exponential servers of rate μ. A request that finds j others waits for j − c + 1
+completions when j >= c, and these come at the constant rate ν = cμ: its wait is Erlang(j − c + 1, ν). With a the law of
+what an accepted request finds, after k ticks of a clock of rate ν
+
+    P(still waiting) = P(a >= c + k),
+    P(in service) = v[k],   v[0] = P(a < c),   v[k+1] = v[k] (1 − 1/c) + a[c + k],
+
+so both laws are Poisson mixtures of known sequences, all terms positive.
+
+A device given by a rate curve serves n requests each at rate μ(n)/n; the stay of a request then depends on later
+arrivals, and the chain followed is (requests ahead in the line, requests present), the tagged one included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.signal import lfilter
+
+from qtheory.markov.uniformization import at_ticks
+
+Quantity = Literal["wait", "response"]
+TAIL = 1e-18
+LARGEST_WORK = 4e10
+
+
+class Sojourn(Protocol):
+    """Laws of one kind of request's wait and response."""
+
+    def sf(self, quantity: Quantity, t: float) -> float:
+        """P(wait > t) or P(response > t)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Servers:
+    """Sojourn at c equal exponential servers: `found[j]` = P(an accepted request finds j others), `rate` μ each."""
+
+    found: NDArray[np.float64]
+    servers: int
+    rate: float
+
+    def sf(self, quantity: Quantity, t: float) -> float:
+        """P(wait > t) or P(response > t)."""
+        if len(self.found) <= self.servers:
+            return 0.0 if quantity == "wait" else float(np.exp(-self.rate * t))
+        ticks = self.servers * self.rate * t
+        waiting = at_ticks(ticks, self._waiting)
+        return waiting if quantity == "wait" else waiting + at_ticks(ticks, self._in_service)
+
+    @cached_property
+    def _waiting(self) -> NDArray[np.float64]:
+        return np.cumsum(self.found[: self.servers - 1 : -1])[::-1]
+
+    @cached_property
+    def _in_service(self) -> NDArray[np.float64]:
+        entering = np.concatenate([[self.found[: self.servers].sum()], self.found[self.servers :]])
+        # Once the line is empty each tick ends the stay with probability 1/c: 45 c ticks leave e^−45.
+        entering = np.concatenate([entering, np.zeros(45 * self.servers)])
+        return np.asarray(lfilter([1.0], [1.0, -(1.0 - 1.0 / self.servers)], entering))
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Sojourn at a device given by a rate curve behind Q slots.
+
+    `found[j]` = P(an accepted request finds j others); `birth[n]` total arrival rate with n present; `death[n−1]`
+    total completion rate with n present (constant from Q on).
+    """
+
+    found: NDArray[np.float64]
+    slots: int
+    birth: NDArray[np.float64]
+    death: NDArray[np.float64]
+
+    def sf(self, quantity: Quantity, t: float) -> float:
+        """P(wait > t) or P(response > t)."""
+        waiting = np.cumsum(self.found[: self.slots - 1 : -1])[::-1]
+        if quantity == "wait":
+            return at_ticks(float(self.death[-1]) * t, waiting) if len(waiting) else 0.0
+        clock, staying = self._staying
+        return at_ticks(clock * t, staying)
+
+    @cached_property
+    def _staying(self) -> tuple[float, NDArray[np.float64]]:
+        """Clock rate, and the probability of still being present after each tick."""
+        from qtheory.solve.tagged import staying
+
+        most = int(np.flatnonzero(self.found > TAIL * self.found.max())[-1]) + 1
+        # Requests that come later matter too: keep all levels the chain reaches from there.
+        top = min(len(self.death), most + max(64, most // 2))
+        ahead = max(most - self.slots, 0) + 1
+        clock = float(np.max(self.birth[:top] + self.death[:top]))
+        drain = float(np.sum(1.0 / self.death[:top]))
+        if clock * 40.0 * drain * top * ahead > LARGEST_WORK:
+            raise ValueError(
+                f"response_quantile of a rate-curve device needs a chain of {top} × {ahead} states, too many here: "
+                "use qt.simulate"
+            )
+        return clock, staying(self.found[:most], self.slots, self.birth[:top], self.death[:top], clock, TAIL)
+
+
+def quantile(laws: Sequence[tuple[float, Sojourn]], quantity: Quantity, p: float) -> float:
+    """Quantile of a mixture of sojourn laws, by bracketing and Brent's method on the survival function."""
+
+    def excess(t: float) -> float:
+        return sum(weight * law.sf(quantity, t) for weight, law in laws) - (1.0 - p)
+
+    if excess(0.0) <= 0.0:
+        return 0.0
+    high = 1.0
+    while excess(high) > 0.0:
+        high *= 2.0
+    low = high / 2.0
+    while excess(low) <= 0.0:
+        high, low = low, low / 2.0
+    return float(brentq(excess, low, high, xtol=1e-14 * low, rtol=1e-13))

@@ -1,0 +1,97 @@
+"""What `solve` returns: the steady state of an engine, with the same names the simulator uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtheory.arguments import probability
+from qtheory.result import Result
+from qtheory.solve.sojourn import Sojourn, quantile
+
+QUANTITIES = (
+    "throughput",
+    "blocking",
+    "mean_wait",
+    "mean_response",
+    "mean_in_system",
+    "mean_in_flight",
+    "utilization",
+)
+"""What an error bound is given for."""
+
+
+@dataclass(frozen=True)
+class DiskState:
+    """One disk in steady state.
+
+    Attributes
+    ----------
+    throughput : float
+        Accepted requests [1/s].
+    blocking : float
+        Fraction of its arrivals refused; 0 for a guest that waits.
+    mean_wait, mean_response : float
+        From acceptance to start of service, and to completion, of accepted requests [s].
+    mean_in_system : float
+        Mean number of its requests in the system.
+    pmf : ndarray, shape (most + 1,)
+        pmf[k] = P(k of its requests are in the system).
+    """
+
+    throughput: float
+    blocking: float
+    mean_wait: float
+    mean_response: float
+    mean_in_system: float
+    pmf: NDArray[np.float64] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteadyState(Result):
+    """The engine in steady state; SI units.
+
+    Attributes
+    ----------
+    throughput : float
+        Accepted requests over all disks [1/s].
+    blocking : float
+        Fraction of all arrivals refused.
+    mean_wait, mean_response : float
+        From acceptance to start of service, and to completion [s]. For a device given by a rate curve the wait is
+        the wait for one of the Q slots only.
+    mean_in_system, mean_in_flight : float
+        Mean number accepted and not completed; of these, submitted to the device(s).
+    utilization : float
+        Mean fraction of busy servers; for a rate curve, throughput over the curve's largest rate.
+    in_system_pmf : ndarray, shape (M + 1,)
+        P(n requests in the system).
+    disks : tuple of DiskState
+        One for each disk, in the engine's order.
+    """
+
+    throughput: float
+    blocking: float
+    mean_wait: float
+    mean_response: float
+    mean_in_system: float
+    mean_in_flight: float
+    utilization: float
+    in_system_pmf: NDArray[np.float64] = field(repr=False)
+    disks: tuple[DiskState, ...] = field(repr=False)
+    _sojourns: tuple[tuple[float, Sojourn], ...] | str = field(repr=False, compare=False)
+
+    def wait_quantile(self, p: float) -> float:
+        """Time t [s] with P(wait <= t) >= p, over accepted requests of all disks; 0 < p < 1."""
+        return quantile(self._laws("wait_quantile"), "wait", probability("p", p))
+
+    def response_quantile(self, p: float) -> float:
+        """Time t [s] with P(response <= t) >= p, over accepted requests of all disks; 0 < p < 1."""
+        return quantile(self._laws("response_quantile"), "response", probability("p", p))
+
+    def _laws(self, asked: str) -> tuple[tuple[float, Sojourn], ...]:
+        if isinstance(self._sojourns, str):
+            raise ValueError(f"{asked} is not available from method {self.method!r}: {self._sojourns}")
+        return self._sojourns
