@@ -6,6 +6,7 @@ stop waits, `simulate` for the trace-driven check of both. The package reads in 
 
 from qtheory import engines
 from qtheory.arrivals import Closed, Poisson
+from qtheory.drain import DepthLimit, drain_time
 from qtheory.engine import Device, Disk, Engine
 from qtheory.laws import Exponential
 from qtheory.result import Estimate
@@ -13,12 +14,14 @@ from qtheory.solve import solve
 
 __all__ = [
     "Closed",
+    "DepthLimit",
     "Device",
     "Disk",
     "Engine",
     "Estimate",
     "Exponential",
     "Poisson",
+    "drain_time",
     "engines",
     "solve",
 ]

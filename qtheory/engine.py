@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from os import PathLike
 from typing import Literal
 
@@ -73,7 +74,7 @@ class Device:
             raise ValueError("servers and service must both be given (or use Device.from_depth_sweep / from_fio)")
         object.__setattr__(self, "servers", count("servers", self.servers))
         if not isinstance(self.service, Law):
-            raise TypeError(f"service must be a service-time law such as qt.Exponential(mean=...), not {self.service!r}")
+            raise TypeError(f"service must be a law such as qt.Exponential(mean=...), not {self.service!r}")
         positive("service.mean", self.service.mean)
 
     @classmethod
@@ -97,7 +98,7 @@ class Device:
         if len(depths) == 0:
             raise ValueError("depths must have at least one value")
         whole = [count(f"depths[{i}]", d) for i, d in enumerate(depths)]
-        if any(b <= a for a, b in zip(whole, whole[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(whole)):
             raise ValueError(f"depths must rise strictly, not {whole}")
         rates = [positive(f"throughputs[{i}]", x) for i, x in enumerate(throughputs)]
         filled = np.interp(np.arange(1, whole[-1] + 1), [0, *whole], [0.0, *rates])
@@ -117,7 +118,8 @@ class Device:
         """Completion rates [1/s] with 1, 2, ..., `depth` requests in flight (mean rates for a general law)."""
         if self.curve is not None:
             return np.asarray(self.curve)[np.minimum(np.arange(depth), len(self.curve) - 1)]
-        assert self.servers is not None and self.service is not None
+        assert self.servers is not None
+        assert self.service is not None
         return np.minimum(np.arange(1, depth + 1), self.servers) / self.service.mean
 
 

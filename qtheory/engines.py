@@ -2,8 +2,8 @@
 
 | engine | at most submitted | beyond that | when a guest ring is full |
 |---|---|---|---|
-| Linux AIO | 1024 for each AioContext, whatever the number of disks | one unbounded FIFO list inside QEMU | the guest waits |
-| thread pool | 64 worker threads for each AioContext | one unbounded FIFO list inside QEMU | the guest waits |
+| Linux AIO | 1024 for each AioContext, however many disks | one unbounded FIFO list in QEMU | the guest waits |
+| thread pool | 64 worker threads for each AioContext | one unbounded FIFO list in QEMU | the guest waits |
 | io_uring | no limit: its 128 entries only gather submissions | nothing is held back | the guest waits |
 
 QEMU pops everything a kicked ring holds, so requests beyond the limit are held in the engine and a drain waits for
@@ -24,9 +24,7 @@ IO_URING_ENTRIES = 128
 VIRTQUEUE_SIZE = 256
 
 
-def linux_aio(
-    disks: Sequence[Disk], device: Device | None = None, *, max_events: int = LINUX_AIO_MAX_EVENTS
-) -> Engine:
+def linux_aio(disks: Sequence[Disk], device: Device | None = None, *, max_events: int = LINUX_AIO_MAX_EVENTS) -> Engine:
     """Linux AIO as QEMU runs it: at most `max_events` submitted, the rest in one FIFO line inside QEMU.
 
     Examples

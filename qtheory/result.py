@@ -47,9 +47,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the public numbers as plain Python values, ready for `json.dumps` (arrays become lists)."""
-        shown = {
-            f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if not f.name.startswith("_")
-        }
+        shown = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if not f.name.startswith("_")}
         return {**shown, "error_bound": _plain(self.error_bound)}
 
 

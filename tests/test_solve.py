@@ -49,9 +49,7 @@ ENGINES = {
     "caps within the servers": qt.Engine(
         [disk(0.5, 3), disk(2.5, 3)], qt.Device(servers=3, service=EXP), queue_length=3, shares=(1, 2)
     ),
-    "saturated line, equal": qt.Engine(
-        [closed(3, 0.0, device=qt.Device(servers=1, service=EXP))] * 3, queue_length=4
-    ),
+    "saturated line, equal": qt.Engine([closed(3, 0.0, device=qt.Device(servers=1, service=EXP))] * 3, queue_length=4),
     "saturated line, different": qt.Engine(
         [
             closed(2, 0.0, device=SHARED),

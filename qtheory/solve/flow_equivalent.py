@@ -63,9 +63,7 @@ def solve(engine: Engine) -> SteadyState:
     else:
         raise ValueError(f"flow_equivalent did not settle in {ROUNDS} rounds for this engine; use qt.simulate")
     disks = tuple(
-        disk
-        if device.service is None
-        else replace(disk, mean_wait=max(disk.mean_response - device.service.mean, 0.0))
+        disk if device.service is None else replace(disk, mean_wait=max(disk.mean_response - device.service.mean, 0.0))
         for disk, device in zip(state.disks, engine.devices, strict=True)
     )
     used = [

@@ -26,7 +26,7 @@ OUT_OF_REACH = 1e-80
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Numbers present: `pmf` of the total; `ratios` r of the disks that are not saturated; `constant` for the others."""
+    """Numbers present: `pmf` of the total; `ratios` r of unsaturated disks; `constant` for the others."""
 
     pmf: NDArray[np.float64]
     constant: int
@@ -37,6 +37,8 @@ class Population:
 
     def split(self, weights: NDArray[np.float64]) -> list[NDArray[np.float64]]:
         """Σ_n weights[n] P(n_i = k | n), k = 0..most, for each disk."""
+        if not weights.any():
+            return [np.zeros(disk.most + 1) for disk in self.disks]
         found = {} if self.root is None else split_all(self.root, weights[self.constant :])
         kinds = iter(self.kinds)
         laws = []

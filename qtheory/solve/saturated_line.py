@@ -51,7 +51,8 @@ def at_devices(engine: Engine) -> list[NDArray[np.float64]]:
     total = np.zeros(slots + 1)
     total[slots] = 1.0
     laws = split_all(root, total)
-    return [np.pad(laws[kind], (0, disk.most + 1 - len(laws[kind]))) for disk, kind in zip(engine.disks, kinds, strict=True)]
+    found = (laws[kind] for kind in kinds)
+    return [np.pad(law, (0, disk.most + 1 - len(law))) for disk, law in zip(engine.disks, found, strict=True)]
 
 
 def solve(engine: Engine) -> SteadyState:

@@ -1,0 +1,116 @@
+"""Engine, throttle -> DrainTime: how long a stop waits for pending I/O. One front door; one file for each method.
+
+The drain time runs from the moment no new request is taken until the last taken one completes. What it waits for
+depends on `hold`: everything accepted for "engine" and "refuse", only what is submitted for "ring" and under a
+`DepthLimit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qtheory.arguments import count
+from qtheory.drain.throttle import DepthLimit
+from qtheory.engine import Engine
+
+if TYPE_CHECKING:
+    from qtheory.drain.drain_time import DrainTime
+
+__all__ = ["DepthLimit", "drain_time"]
+
+
+def drain_time(
+    engine: Engine, throttle: DepthLimit | None = None, *, population: int | Sequence[int] | None = None
+) -> DrainTime:
+    """Law of the drain time of `engine`.
+
+    Parameters
+    ----------
+    engine : Engine
+        With exponential service or a rate curve.
+    throttle : DepthLimit, optional
+        A limit that has held for long when the stop comes.
+    population : int or sequence of int, optional
+        Requests present at the stop: in all, or for each disk (needed when disks have their own devices). None: the
+        stationary number.
+
+    Returns
+    -------
+    DrainTime
+        Exact; `method` says which.
+
+    Raises
+    ------
+    ValueError
+        When no exact method covers the engine; the message says why and `qt.simulate` does.
+
+    Examples
+    --------
+    >>> import qtheory as qt
+    >>> disk = qt.Disk(arrivals=qt.Poisson(100.0))
+    >>> engine = qt.Engine([disk], qt.Device(servers=4, service=qt.Exponential(mean=0.010)))
+    >>> full = qt.drain_time(engine, population=32)      # (32 − 4)/(4 · 100) + (1 + 1/2 + 1/3 + 1/4)/100
+    >>> round(full.mean, 9)
+    0.090833333
+    >>> limited = qt.drain_time(engine, qt.DepthLimit(1), population=32)
+    >>> round(limited.quantile(0.99), 6)                 # one request at a time: −log(0.01)/100
+    0.046052
+    """
+    if not isinstance(engine, Engine):
+        raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
+    if throttle is not None and not isinstance(throttle, DepthLimit):
+        raise TypeError(f"throttle must be a qt.DepthLimit or None, not {throttle!r}")
+    present = _present(engine, population)
+
+    from qtheory.drain import separate_devices, shared_device
+
+    reasons = []
+    if throttle is None or throttle.per == "engine":
+        reason = shared_device.refusal(engine)
+        if reason is None:
+            return shared_device.drain(engine, throttle, present)
+        reasons.append(f"shared device: {reason}")
+    if throttle is not None:
+        if engine.hold == "refuse":
+            raise ValueError("throttle must be None for this engine: it refuses at Q; qt.simulate covers it")
+        engine = _limited(engine, throttle)
+    reason = separate_devices.refusal(engine)
+    if reason is not None:
+        reasons.append(f"separate devices: {reason}")
+        raise ValueError(f"the drain time of this engine is not known ({'; '.join(reasons)}); qt.simulate covers it")
+    if present is not None and len(present) != len(engine.disks):
+        raise ValueError(f"population must give a number for each of the {len(engine.disks)} disks, not {population!r}")
+    return separate_devices.drain(engine, present)
+
+
+def _present(engine: Engine, population: int | Sequence[int] | None) -> tuple[int, ...] | None:
+    """The given population as a tuple, checked: one number in all, or one for each disk."""
+    if population is None:
+        return None
+    if isinstance(population, Sequence):
+        if len(population) != len(engine.disks):
+            raise ValueError(
+                f"population must give a number for each of the {len(engine.disks)} disks, not {population!r}"
+            )
+        present = tuple(count(f"population[{i}]", n, least=0) for i, n in enumerate(population))
+    else:
+        present = (count("population", population, least=0),)
+    if sum(present) > engine.most:
+        raise ValueError(f"population must be at most {engine.most}, what the engine can hold, not {population!r}")
+    return present
+
+
+def _limited(engine: Engine, throttle: DepthLimit) -> Engine:
+    """The engine as it is under the limit, with what exceeds it left in the rings."""
+    if throttle.per == "disk":
+        caps = engine.caps or (throttle.limit,) * len(engine.disks)
+        return Engine(
+            engine.disks,
+            engine.device,
+            engine.queue_length,
+            "ring",
+            tuple(min(cap, throttle.limit) for cap in caps),
+        )
+    slots = min(engine.queue_length or throttle.limit, throttle.limit)
+    return Engine(engine.disks, engine.device, slots, "ring", engine.shares)

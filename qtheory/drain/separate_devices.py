@@ -1,0 +1,151 @@
+"""Drain of separate devices: the slowest of the disks' own drains.
+
+Given the numbers n_i at the devices the disks drain independently, each a pure death chain with F_{i,k}(t) = P(disk i
+is done by t from k). Where the disks are independent in steady state,
+
+    P(T <= t) = Π_i Σ_k P(n_i = k) F_{i,k}(t).
+
+Where they are tied by their total, with product form Π w_i(n_i) given Σ n_i = m,
+
+    P(T <= t) = Σ_m P(m) · C_t[m] / C[m],
+
+C and C_t the coefficients of Π_i Σ_k w_i(k) x^k and of Π_i Σ_k w_i(k) F_{i,k}(t) x^k: the same merging of series as in
+the steady state. Mean and variance are integrals of P(T > t).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.integrate import quad
+
+from qtheory.drain.drain_time import DrainTime
+from qtheory.drain.shared_device import taken
+from qtheory.engine import Engine
+from qtheory.markov.merging import merge_all
+from qtheory.markov.pure_death import PureDeath, done_by
+from qtheory.solve import saturated_line, separate_devices
+from qtheory.solve.separate_devices import Station, parallel_population, stations
+
+ROUNDING = 1e-12
+INTEGRATION = 1e-9
+
+
+def refusal(engine: Engine) -> str | None:
+    """Why the drain of separate devices is not known for `engine`, or None."""
+    if engine.hold != "ring" and saturated_line.refusal(engine) is None:
+        return "requests wait in the engine for a slot, and where they go decides the drain"
+    reason = separate_devices.refusal(engine)
+    return reason if saturated_line.refusal(engine) is not None else None
+
+
+def drain(engine: Engine, present: tuple[int, ...] | None) -> DrainTime:
+    """Drain of an engine with separate devices, or one that its caps make so."""
+    members = stations(engine)
+    if present is not None:
+        laws = [np.eye(1, n + 1, n)[0] for n in present]
+        return _independent(engine, members, laws, ROUNDING)
+    if saturated_line.refusal(engine) is None:
+        return _saturated(engine)
+    number = parallel_population(engine)
+    if engine.most < sum(disk.most for disk in engine.disks):
+        series = [member.disk.arrival_rates() / member.rates for member in members]
+        return _tied(series, [member.rates for member in members], number.pmf, ROUNDING + number.rounding)
+    return _independent(engine, members, number.split(number.pmf), ROUNDING + number.rounding)
+
+
+def _independent(
+    engine: Engine, members: Sequence[Station], laws: Sequence[NDArray[np.float64]], error: float
+) -> DrainTime:
+    """Drain of disks whose numbers `laws` are independent."""
+    if engine.hold == "ring":
+        laws = [taken(law, member.slots) for law, member in zip(laws, members, strict=True)]
+    rates = [_extended(member, len(law) - 1) for law, member in zip(laws, members, strict=True)]
+    # Equal disks have the same law: raise it to their number.
+    keys = [(law.tobytes(), rate.tobytes()) for law, rate in zip(laws, rates, strict=True)]
+    copies = Counter(keys)
+    first = {key: i for i, key in reversed(list(enumerate(keys)))}
+    survivals = [(copies[key], PureDeath(laws[i], rates[i]).sf()) for key, i in first.items()]
+    total = np.ones(1)
+    for law in laws:
+        total = np.convolve(total, law)
+
+    def sf(t: float) -> float:
+        return float(-np.expm1(sum(n * np.log1p(-min(survival(t), 1.0)) for n, survival in survivals)))
+
+    longest = sum(PureDeath(laws[i], rates[i]).mean * copies[key] for key, i in first.items())
+    return _result("independent_devices", sf, longest, total, error)
+
+
+def _saturated(engine: Engine) -> DrainTime:
+    """Drain of what saturated disks behind a line have at their devices."""
+    slots = engine.queue_length
+    assert slots is not None
+    rates = [device.rates(disk.most) for disk, device in zip(engine.disks, engine.devices, strict=True)]
+    series = [(disk.most - np.arange(disk.most)) / rate for disk, rate in zip(engine.disks, rates, strict=True)]
+    law = np.zeros(slots + 1)
+    law[slots] = 1.0
+    return _tied(series, rates, law, ROUNDING)
+
+
+def _tied(
+    series: Sequence[NDArray[np.float64]],
+    rates: Sequence[NDArray[np.float64]],
+    total: NDArray[np.float64],
+    error: float,
+) -> DrainTime:
+    """Drain of disks with the product form of `series` given their total, whose law is `total`."""
+    most = len(total) - 1
+    height = np.cumsum(np.log(merge_all(series, most)[0].ratios))
+    kinds = {rate.tobytes(): rate for rate in rates}
+
+    def sf(t: float) -> float:
+        if t <= 0.0:
+            return float(total[1:].sum())
+        done = {key: done_by(t, rate) for key, rate in kinds.items()}
+        reduced = []
+        for ratio, rate in zip(series, rates, strict=True):
+            law = done[rate.tobytes()]
+            positive = int(np.argmin(law)) if law.min() == 0.0 else len(law)
+            reduced.append(ratio[: positive - 1] * law[1:positive] / law[: positive - 1])
+        lower = np.cumsum(np.log(merge_all(reduced, most)[0].ratios))
+        chance = np.zeros(most)
+        chance[: len(lower)] = np.exp(lower - height[: len(lower)])
+        return float(total[1:] @ (1.0 - chance))
+
+    numbers = np.arange(most + 1)
+    slowest = max(float(1.0 / rate.min()) for rate in rates)
+    return _result("tied_devices", sf, slowest * float(numbers @ total), total, error)
+
+
+def _extended(member: Station, most: int) -> NDArray[np.float64]:
+    """Completion rates with 1..most present; a given population may exceed what the guest can have."""
+    return member.device.rates(member.slots)[np.minimum(np.arange(most), member.slots - 1)]
+
+
+def _result(
+    method: str, sf: Callable[[float], float], scale: float, total: NDArray[np.float64], error: float
+) -> DrainTime:
+    """Assemble a result; `scale` is an upper bound of the mean, for the integration's first guess."""
+    end = max(scale, 1e-300)
+    while sf(end) > 1e-16:
+        end *= 1.5
+    mean, mean_error = quad(sf, 0.0, end, epsabs=0.0, epsrel=INTEGRATION, limit=500)
+    second, second_error = quad(lambda t: 2.0 * t * sf(t), 0.0, end, epsabs=0.0, epsrel=INTEGRATION, limit=500)
+    variance = second - mean**2
+    return DrainTime(
+        method=method,
+        exact=True,
+        error_bounds={
+            "mean": error + (mean_error / mean if mean > 0 else 0.0),
+            "variance": error + ((second_error + 2 * mean * mean_error) / variance if variance > 0 else 0.0),
+            "sf": error,
+        },
+        mean=mean,
+        variance=variance,
+        population_pmf=total,
+        _sf=sf,
+    )

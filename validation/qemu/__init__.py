@@ -1,0 +1,1 @@
+"""Recording the bundled block-I/O trace of a QEMU guest; see README.md."""
