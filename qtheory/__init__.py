@@ -10,7 +10,10 @@ from qtheory.drain import DepthLimit, drain_time
 from qtheory.engine import Device, Disk, Engine
 from qtheory.laws import Exponential
 from qtheory.result import Estimate
+from qtheory.simulate import simulate
+from qtheory.sizing import disk_count_sweep, queue_length_sweep
 from qtheory.solve import solve
+from qtheory.traces import Trace, TraceError, bundled_trace, read_trace
 
 __all__ = [
     "Closed",
@@ -21,7 +24,14 @@ __all__ = [
     "Estimate",
     "Exponential",
     "Poisson",
+    "Trace",
+    "TraceError",
+    "bundled_trace",
+    "disk_count_sweep",
     "drain_time",
     "engines",
+    "queue_length_sweep",
+    "read_trace",
+    "simulate",
     "solve",
 ]

@@ -1,0 +1,380 @@
+"""The command line: the same view as the Python one, a command for each question.
+
+It only reads options, calls the library and prints. Everything a user can get wrong ends in one line on standard error
+and exit status 2.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import qtheory as qt
+from qtheory.engine import Device, Disk, Engine
+from qtheory.result import Result
+from qtheory.traces.trace import Trace
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Queueing theory for shared AIO engines: how long a queue should be, and how long a drain takes.",
+)
+
+DiskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--disk",
+        help="A disk, as KEY=VALUE,...: rate (Poisson, 1/s), or outstanding and think (closed, s); buffer, full "
+        "(lost|wait), count. May be given several times.",
+    ),
+]
+ServersOption = Annotated[int | None, typer.Option("--servers", help="Requests the device serves at the same time.")]
+ServiceOption = Annotated[float | None, typer.Option("--service-mean", help="Mean exponential service time [s].")]
+FioOption = Annotated[
+    list[Path] | None, typer.Option("--fio", help="fio JSON result: one run a depth; the device's measured rate curve.")
+]
+OwnOption = Annotated[bool, typer.Option("--own-devices", help="Each disk has a device of its own.")]
+QueueOption = Annotated[int | None, typer.Option("--queue-length", help="Requests submitted at once; none: no limit.")]
+HoldOption = Annotated[str, typer.Option("--hold", help="Where the rest is: ring, engine or refuse.")]
+SharesOption = Annotated[str, typer.Option("--shares", help="fifo, equal, or a cap for each disk: 4,4,8.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+FormatOption = Annotated[str | None, typer.Option("--format", help="The trace's format; none: found from its content.")]
+SkipOption = Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be read; say how many.")]
+BufferOption = Annotated[int, typer.Option("--buffer", help="Requests each of the trace's disks may have outstanding.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the same run.")]
+RequestsOption = Annotated[int | None, typer.Option("--requests", help="Requests to simulate; none: 1 000 000.")]
+
+ENGINE_EXAMPLE = "--disk rate=2000,buffer=256,count=4 --servers 8 --service-mean 400e-6"
+
+
+@app.command(epilog="Example: qtheory report guest.csv --servers 8 --service-mean 400e-6 --output report.html")
+def report(
+    trace: Annotated[Path | None, typer.Argument(help="Recorded requests; none: the bundled recording.")] = None,
+    output: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
+    servers: ServersOption = None,
+    service_mean: ServiceOption = None,
+    fio: FioOption = None,
+    buffer: BufferOption = 256,
+    requests: Annotated[int, typer.Option(help="Requests to simulate for each point.")] = 300_000,
+    seed: SeedOption = 1,
+    format: FormatOption = None,
+    skip_bad_rows: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Report on a recorded workload: theory, simulation and replay as disks and slots are added.
+
+    Without a device given: 4 servers, and a service mean taken from the trace; the report states it.
+    """
+    from qtheory.report import page
+    from qtheory.report.study import burstiness, device_of, study
+
+    recorded = _trace(trace, format, skip_bad_rows)
+    if servers is None and service_mean is None and not fio:
+        device, words = device_of(recorded)
+    else:
+        device = _device(servers, service_mean, fio)
+        words = f"{device.servers} servers, exponential service" if fio is None else "rate curve measured by fio"
+        words = words if service_mean is None else f"{words} of {service_mean * 1e3:.4g} ms"
+    found = study(recorded, device, words, buffer=buffer, requests=requests, seed=seed)
+    text = page.html(found)
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"{output}: cannot be written: {error.strerror}") from None
+    if as_json:
+        _print_json(
+            {
+                "trace": found.summary.to_dict(),
+                "device": words,
+                "fit": list(burstiness(found)),
+                "by_disks": [point.to_dict() for point in found.by_disks],
+                "by_queue_length": [point.to_dict() for point in found.by_queue_ring],
+                "report": str(output),
+            }
+        )
+        return
+    print(recorded)
+    print(f"Device: {words}.")
+    print(page.text_table(page.WORKLOAD_HEADER, page.workload_rows(found)))
+    print(page.text_table(page.DISKS_HEADER, page.disks_rows(found)))
+    for sentence in (
+        *burstiness(found),
+        page.disks_sentence(found),
+        page.queue_sentence(found),
+        page.drain_sentence(found),
+    ):
+        print(sentence)
+    print(f"Wrote {output}.")
+
+
+@app.command(epilog=f"Example: qtheory solve {ENGINE_EXAMPLE} --queue-length 64 --hold ring")
+def solve(
+    disk: DiskOption = None,
+    servers: ServersOption = None,
+    service_mean: ServiceOption = None,
+    fio: FioOption = None,
+    own_devices: OwnOption = False,
+    queue_length: QueueOption = None,
+    hold: HoldOption = "engine",
+    shares: SharesOption = "fifo",
+    method: Annotated[str, typer.Option(help="auto, or a method's name.")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Steady state of an engine."""
+    engine = _engine(disk, _device(servers, service_mean, fio), own_devices, queue_length, hold, shares)
+    state = qt.solve(engine, method)
+    quantiles = {}
+    try:
+        for p in (0.5, 0.99):
+            quantiles[f"wait {p:.0%}"] = state.wait_quantile(p)
+            quantiles[f"response {p:.0%}"] = state.response_quantile(p)
+    except ValueError as error:
+        quantiles = {"quantiles": str(error)}  # type: ignore[dict-item]
+    _print_result(state, as_json, quantiles)
+
+
+@app.command(epilog=f"Example: qtheory size {ENGINE_EXAMPLE} --hold ring --from 1 --to 64")
+def size(
+    disk: DiskOption = None,
+    servers: ServersOption = None,
+    service_mean: ServiceOption = None,
+    fio: FioOption = None,
+    own_devices: OwnOption = False,
+    hold: HoldOption = "ring",
+    shares: SharesOption = "fifo",
+    first: Annotated[int, typer.Option("--from", help="Shortest queue length.")] = 1,
+    last: Annotated[int, typer.Option("--to", help="Longest queue length.")] = 64,
+    drain_probability: Annotated[float, typer.Option(help="Which quantile of the drain to show.")] = 0.99,
+    as_json: JsonOption = False,
+) -> None:
+    """Throughput, wait and drain against the queue length."""
+    from qtheory.report.page import text_table
+
+    if first < 1 or last < first:
+        raise ValueError(f"--from must be at least 1 and --to no less than it, not {first} and {last}")
+    engine = _engine(disk, _device(servers, service_mean, fio), own_devices, None, hold, "fifo")
+    lengths = sorted({round(first * (last / first) ** (i / 24)) for i in range(25)})
+    if shares != "fifo":
+        lengths = [q for q in lengths if q >= len(engine.disks)]
+        engine = Engine(engine.disks, engine.device, lengths[-1] if lengths else None, engine.hold, _shares(shares))
+    points = qt.queue_length_sweep(engine, lengths, drain_probability=drain_probability)
+    if as_json:
+        _print_json([point.to_dict() for point in points])
+        return
+    header = (
+        "Q", "throughput [1/s]", "lost to Q", "blocking", "mean wait [ms]", "mean response [ms]", "drain mean [ms]",
+        f"drain {drain_probability:.4g} [ms]",
+    )  # fmt: skip
+    rows = [
+        [
+            str(point.queue_length),
+            f"{point.throughput:.6g}",
+            f"{max(point.throughput_loss, 0.0):.2%}",
+            f"{point.blocking:.3g}",
+            f"{point.mean_wait * 1e3:.4g}",
+            f"{point.mean_response * 1e3:.4g}",
+            "-" if point.drain_mean is None else f"{point.drain_mean * 1e3:.4g}",
+            "-" if point.drain_quantile is None else f"{point.drain_quantile * 1e3:.4g}",
+        ]
+        for point in points
+    ]
+    print(text_table(header, rows))
+    for warning in dict.fromkeys(w for point in points for w in point.warnings):
+        print(f"warning: {warning}")
+    print(f"method {points[0].method}, exact: {points[0].exact}")
+
+
+@app.command(epilog=f"Example: qtheory drain {ENGINE_EXAMPLE} --depth-limit 1")
+def drain(
+    disk: DiskOption = None,
+    servers: ServersOption = None,
+    service_mean: ServiceOption = None,
+    fio: FioOption = None,
+    own_devices: OwnOption = False,
+    queue_length: QueueOption = None,
+    hold: HoldOption = "engine",
+    shares: SharesOption = "fifo",
+    depth_limit: Annotated[int | None, typer.Option(help="At most so many requests taken from the rings.")] = None,
+    per_disk: Annotated[bool, typer.Option("--per-disk", help="The depth limit holds for each disk.")] = False,
+    population: Annotated[int | None, typer.Option(help="Requests present at the stop; none: stationary.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How long a stop waits for pending I/O."""
+    engine = _engine(disk, _device(servers, service_mean, fio), own_devices, queue_length, hold, shares)
+    if per_disk and depth_limit is None:
+        raise ValueError("--per-disk needs --depth-limit")
+    throttle = None if depth_limit is None else qt.DepthLimit(depth_limit, per="disk" if per_disk else "engine")
+    found = qt.drain_time(engine, throttle, population=population)
+    quantiles = {f"quantile {p:g}": found.quantile(p) for p in (0.5, 0.9, 0.99, 0.999)}
+    _print_result(found, as_json, quantiles)
+
+
+@app.command(epilog=f"Example: qtheory simulate {ENGINE_EXAMPLE} --requests 1000000 --seed 1")
+def simulate(
+    disk: DiskOption = None,
+    servers: ServersOption = None,
+    service_mean: ServiceOption = None,
+    fio: FioOption = None,
+    own_devices: OwnOption = False,
+    queue_length: QueueOption = None,
+    hold: HoldOption = "engine",
+    shares: SharesOption = "fifo",
+    trace: Annotated[Path | None, typer.Option(help="Replay these recorded arrivals instead of drawing them.")] = None,
+    speedup: Annotated[float, typer.Option(help="Divides the trace's arrival times.")] = 1.0,
+    buffer: BufferOption = 256,
+    requests: RequestsOption = None,
+    seed: SeedOption = 1,
+    format: FormatOption = None,
+    skip_bad_rows: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate an engine, or replay a trace through it."""
+    from qtheory.report.study import engine_of
+
+    device = _device(servers, service_mean, fio)
+    recorded = None if trace is None else _trace(trace, format, skip_bad_rows)
+    if recorded is not None and not disk:
+        base = engine_of(recorded, device, buffer)
+        engine = Engine(base.disks, device, queue_length, _hold(hold), _shares(shares))
+    else:
+        engine = _engine(disk, device, own_devices, queue_length, hold, shares)
+    run = qt.simulate(engine, requests, seed, trace=recorded, speedup=speedup, progress=sys.stderr.isatty())
+    more: dict[str, Any] = {f"response {p:.0%}": run.response_quantile(p) for p in (0.5, 0.99)}
+    more["drain mean"] = run.drain.mean
+    more["drain 99%"] = run.drain.quantile(0.99)
+    _print_result(run, as_json, more)
+
+
+@app.command(epilog="Example: qtheory trace qemu.log --json")
+def trace(
+    trace: Annotated[Path | None, typer.Argument(help="Recorded requests; none: the bundled recording.")] = None,
+    format: FormatOption = None,
+    skip_bad_rows: SkipOption = False,
+    write: Annotated[Path | None, typer.Option(help="Also write it here, in the project's own format.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Summary of a trace."""
+    recorded = _trace(trace, format, skip_bad_rows)
+    summary = recorded.summary()
+    if write is not None:
+        recorded.write(write)
+    if as_json:
+        _print_json(summary.to_dict())
+        return
+    print(summary)
+    for warning in recorded.warnings:
+        print(f"warning: {warning}")
+
+
+def main() -> None:
+    """Run the command line; what a user got wrong is one line and exit status 2."""
+    try:
+        app()
+    except (ValueError, TypeError) as error:
+        print(f"qtheory: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("qtheory: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _trace(path: Path | None, format: str | None, skip_bad_rows: bool) -> Trace:
+    return qt.bundled_trace() if path is None else qt.read_trace(path, format, skip_bad_rows=skip_bad_rows)
+
+
+def _device(servers: int | None, service_mean: float | None, fio: list[Path] | None) -> Device:
+    if fio:
+        if servers is not None or service_mean is not None:
+            raise ValueError("--fio gives the whole device: leave out --servers and --service-mean")
+        return Device.from_fio(fio)
+    if servers is None or service_mean is None:
+        raise ValueError("the device is needed: --servers and --service-mean, or --fio")
+    return Device(servers=servers, service=qt.Exponential(mean=service_mean))
+
+
+def _engine(
+    disks: list[str] | None, device: Device, own_devices: bool, queue_length: int | None, hold: str, shares: str
+) -> Engine:
+    if not disks:
+        raise ValueError("at least one disk is needed, such as --disk rate=2000,buffer=256,count=4")
+    members = [d for text in disks for d in _disks(text, device if own_devices else None)]
+    return Engine(members, None if own_devices else device, queue_length, _hold(hold), _shares(shares))
+
+
+def _disks(text: str, device: Device | None) -> list[Disk]:
+    """Disks from 'rate=2000,buffer=256,count=4' or 'outstanding=32,think=0.001'."""
+    given = {}
+    for part in text.split(","):
+        key, equals, value = part.strip().partition("=")
+        if not equals or key not in ("rate", "outstanding", "think", "buffer", "full", "count") or key in given:
+            raise ValueError(
+                f"--disk must be KEY=VALUE,... of rate, outstanding, think, buffer, full, count, not {text!r}"
+            )
+        given[key] = value
+
+    def number(key: str, default: float | None = None) -> float:
+        try:
+            return float(given[key]) if key in given or default is None else default
+        except ValueError:
+            raise ValueError(f"--disk {key} must be a number, not {given[key]!r} in {text!r}") from None
+
+    if ("rate" in given) == ("outstanding" in given):
+        raise ValueError(f"--disk must have either rate or outstanding, not {text!r}")
+    if "rate" in given and "think" in given:
+        raise ValueError(f"--disk think goes with outstanding, not with rate: {text!r}")
+    arrivals: qt.Poisson | qt.Closed
+    if "rate" in given:
+        arrivals = qt.Poisson(number("rate"))
+    else:
+        arrivals = qt.Closed(number("outstanding"), number("think", 0.0))  # type: ignore[arg-type]  # checked there
+    one = Disk(arrivals, number("buffer", 256), given.get("full", "lost"), device)  # type: ignore[arg-type]  # checked there
+    copies = number("count", 1.0)
+    if not (copies.is_integer() and copies >= 1):
+        raise ValueError(f"--disk count must be a whole number >= 1, not {given['count']!r} in {text!r}")
+    return [one] * int(copies)
+
+
+def _hold(text: str) -> Any:
+    return text
+
+
+def _shares(text: str) -> Any:
+    """'fifo', 'equal', or numbers separated by commas; the engine checks them."""
+    if text in ("fifo", "equal"):
+        return text
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--shares must be fifo, equal, or whole numbers such as 4,4,8, not {text!r}") from None
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _print_result(result: Result, as_json: bool, more: dict[str, Any]) -> None:
+    """Print a result's scalars, one a line, and what was asked for beside them."""
+    shown = result.to_dict()
+    if as_json:
+        extra = {key: x.value if isinstance(x, qt.Estimate) else x for key, x in more.items()}
+        _print_json({**shown, **extra})
+        return
+    for name in vars(result):
+        value = getattr(result, name)
+        if isinstance(value, (bool, int, float, str, qt.Estimate)):
+            print(f"{name:16} {_shown(value)}")
+    for name, value in more.items():
+        print(f"{name:16} {_shown(value)}")
+    print(f"{'error_bound':16} {result.error_bound:.2g}")
+    for warning in result.warnings:
+        print(f"warning: {warning}")
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,79 @@
+"""Recorded request streams: `read_trace` finds the format and returns a `Trace`.
+
+One file for each format. A reader is a module with `sniff(head)`, whether a file's first bytes are in its format,
+and `read(file)`, which returns the `Trace`; it is entered in `READERS` below, and that is all. Most readers part the
+rows of a `TraceFile` into columns and hand them to `gather`, which checks what all formats share.
+
+A trace is never half-read without a word. What cannot be used raises `TraceError`, one line with file, line number,
+what is wrong, and the row; records out of order are sorted, incomplete ones left out, and bad ones skipped if the
+user asks for it, each with a count in the trace's `warnings`.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from os import PathLike
+from typing import Protocol
+
+from qtheory.arguments import choice
+from qtheory.traces import own, parquet, qemu
+from qtheory.traces.file import TraceError, TraceFile
+from qtheory.traces.trace import OPERATIONS, Trace
+
+__all__ = ["OPERATIONS", "READERS", "Trace", "TraceError", "bundled_trace", "read_trace"]
+
+
+class Reader(Protocol):
+    """What a format's module has."""
+
+    def sniff(self, head: bytes, /) -> bool:
+        """Whether a file that starts with `head` is in this format."""
+
+    def read(self, file: TraceFile, /) -> Trace:
+        """The trace in the file."""
+
+
+READERS: dict[str, Reader] = {"qtheory": own, "parquet": parquet, "qemu": qemu}
+
+
+def read_trace(path: str | PathLike[str], format: str | None = None, *, skip_bad_rows: bool = False) -> Trace:
+    """Read a trace; gzip, bzip2, xz (and zstd, from Python 3.14) are unpacked on the way.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    format : str, optional
+        One of `READERS`: "qtheory" (the project's own CSV), "parquet" (the same columns), "qemu" (its trace log).
+        By default it is found from the content.
+    skip_bad_rows : bool
+        Leave malformed rows out and count them in the trace's `warnings`, instead of refusing the file.
+
+    Raises TraceError (a ValueError) when the file cannot be used, and ValueError for an unknown format's name.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "guest.csv")
+    ...     _ = path.write_text("# qtheory-trace 1\\narrival,disk,op\\n0,vda,read\\n0.2,vda,wrote\\n0.5,vda,write\\n")
+    ...     trace = read_trace(path, skip_bad_rows=True)
+    >>> trace.arrival, trace.disks
+    (array([0. , 0.5]), ('vda',))
+    >>> trace.warnings
+    ('1 bad row skipped: op must be one of read, write, flush, discard, other (first at line 4)',)
+    """
+    if format is not None:
+        choice("format", format, READERS)
+    file = TraceFile(path, skip_bad_rows=skip_bad_rows)
+    for name, reader in READERS.items():
+        if format == name or (format is None and reader.sniff(file.head)):
+            return reader.read(file)
+    first = file.head.split(b"\n", 1)[0].decode("utf-8", "replace")
+    raise file.error(f"the content is in none of the known formats ({', '.join(READERS)})", 1, first)
+
+
+def bundled_trace() -> Trace:
+    """The trace that comes with the package: four disks of a guest under QEMU 7.2, with response times."""
+    with resources.as_file(resources.files("qtheory.traces") / "bundled" / "guest4.csv.gz") as path:
+        return read_trace(path, format="qtheory")

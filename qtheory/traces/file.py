@@ -1,0 +1,217 @@
+"""A trace file while it is read: what is in it, and what becomes of its bad rows.
+
+A reader asks a `TraceFile` for `rows()`: polars frames with the columns `line` (counted from 1, decompressed) and
+`row` (its text), a block of lines at a time, so that the text is never in memory as a whole. gzip, bzip2, xz and,
+from Python 3.14, zstd are told by their first bytes and unpacked on the way.
+
+The reader then states the rules that rows must keep. `sift` drops those that do not, which means: the first one
+raises `TraceError`, naming file, line, rule and row; or, with `skip_bad_rows`, each is counted under the rule it
+broke, and the counts become warnings of the trace. Only rows can be skipped. A file that is damaged as a whole
+(cut short, not text, another format) is always refused.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import importlib
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from os import PathLike
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+HEAD = 1 << 16  # bytes, enough to tell any format
+BLOCK = 1 << 24  # bytes of text parsed at once: large enough for polars to be fast
+SHOWN = 120  # characters of a bad row in its error
+
+
+class TraceError(ValueError):
+    """A trace file cannot be used; its one line says which file, where in it, and what is wrong.
+
+    >>> raise TraceError.at("guest.csv", "size must not be negative", 17, "0.5,disk0,read,0,-1,")
+    Traceback (most recent call last):
+        ...
+    qtheory.traces.file.TraceError: guest.csv:17: size must not be negative: '0.5,disk0,read,0,-1,'
+    """
+
+    @classmethod
+    def at(cls, path: str, wrong: str, line: int | None = None, row: str | None = None) -> TraceError:
+        """Error for `path`, at `line` and showing `row` where they are known."""
+        place = path if line is None else f"{path}:{line}"
+        if row is None:
+            return cls(f"{place}: {wrong}")
+        shown = row if len(row) <= SHOWN else row[:SHOWN] + "…"
+        return cls(f"{place}: {wrong}: {shown!r}")
+
+
+class TraceFile:
+    """One file being read; `path` as the user gave it, `skip_bad_rows` as documented in `read_trace`.
+
+    Raises TraceError when the file is missing, a directory, unreadable or empty.
+    """
+
+    def __init__(self, path: str | PathLike[str], *, skip_bad_rows: bool = False) -> None:
+        self.path = os.fspath(path)
+        self.skip_bad_rows = skip_bad_rows
+        self.comments: list[str] = []  # what the file or its reader says about the trace as a whole
+        self._skipped: dict[str, tuple[int, int]] = {}  # by broken rule: how many rows, and the first one's line
+        self._notes: list[str] = []
+        if not self.head:
+            raise self.error("the file is empty")
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first bytes of the content, unpacked: what readers tell their format by."""
+        head = b""
+        for piece in self._pieces(HEAD):
+            head += piece
+            if len(head) >= HEAD:
+                break
+        return head
+
+    @property
+    def skipped(self) -> int:
+        """How many bad rows were skipped so far."""
+        return sum(count for count, _ in self._skipped.values())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user must be told: rows skipped, and what readers noted with `warn`."""
+        skipped = sorted((line, count, wrong) for wrong, (count, line) in self._skipped.items())
+        rows = [_counted(n, "bad row", f"skipped: {wrong} (first at line {line})") for line, n, wrong in skipped]
+        return (*rows, *self._notes)
+
+    def warn(self, note: str) -> None:
+        """Add a sentence to the warnings."""
+        self._notes.append(note)
+
+    def warn_of(self, count: int, noun: str, what: str) -> None:
+        """Add "3 NOUNs WHAT" to the warnings, if there are any."""
+        if count > 0:
+            self.warn(_counted(count, noun, what))
+
+    def error(self, wrong: str, line: int | None = None, row: str | None = None) -> TraceError:
+        """The error to raise for this file."""
+        return TraceError.at(self.path, wrong, line, row)
+
+    def refuse(self, wrong: str, line: int, row: str | None, count: int = 1) -> None:
+        """Raise for a bad row; or count it (with others that broke the same rule later on) when they are skipped."""
+        if not self.skip_bad_rows:
+            raise self.error(wrong, line, row)
+        before, first = self._skipped.get(wrong, (0, line))
+        self._skipped[wrong] = (before + count, min(first, line))
+
+    def sift(self, rows: pl.DataFrame, rules: Mapping[str, pl.Expr]) -> pl.DataFrame:
+        """The rows that keep all rules; the others are refused, each for the first rule that it breaks.
+
+        `rules` maps what is wrong with a row that breaks the rule to the condition that good rows meet (null counts
+        as broken). `rows` has the columns `line` and `row`.
+        """
+        import polars as pl
+
+        kept = [condition.fill_null(False) for condition in rules.values()]
+        good = rows.select(good=pl.all_horizontal(kept))["good"]
+        if good.all():
+            return rows
+        broken = pl.coalesce(pl.when(~keeps).then(pl.lit(wrong)) for wrong, keeps in zip(rules, kept, strict=True))
+        bad = rows.select("line", "row", wrong=broken).filter(~good)
+        if not self.skip_bad_rows:
+            line, row, wrong = bad.row(0)
+            self.refuse(wrong, line, row)
+        for (wrong,), group in bad.group_by(["wrong"]):
+            self.refuse(str(wrong), int(group["line"][0]), None, len(group))
+        return rows.filter(good)
+
+    def rows(self) -> Iterator[pl.DataFrame]:
+        """All lines, a frame of `line` and `row` at a time; lines that are not UTF-8 are refused."""
+        import polars as pl
+
+        for first, data in self._blocks():
+            try:
+                text, garbled = data.decode("utf-8-sig" if first == 1 else "utf-8"), False
+            except UnicodeDecodeError:
+                text, garbled = data.decode("utf-8", "replace"), True
+            if not text.endswith("\n"):
+                self.warn("the last line has no line end: the file may have been cut short")
+            lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+            schema = {"line": pl.Int64, "row": pl.String}
+            frame = pl.DataFrame({"line": range(first, first + len(lines)), "row": lines}, schema)
+            if garbled:
+                frame = self.sift(frame, {"not UTF-8 text": ~pl.col("row").str.contains("\ufffd", literal=True)})
+            yield frame
+
+    def content(self) -> bytes:
+        """The whole content, unpacked."""
+        return b"".join(self._pieces(BLOCK))
+
+    def text(self) -> str:
+        """The whole content as text."""
+        try:
+            return self.content().decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise self.error("not UTF-8 text") from None
+
+    def _blocks(self) -> Iterator[tuple[int, bytes]]:
+        """Whole lines, at least BLOCK bytes of them but for the last time, with the number of the first."""
+        line, held, size = 1, [b""], 0
+        for piece in self._pieces(BLOCK):
+            size += len(piece)
+            cut = piece.rfind(b"\n") + 1
+            if size < BLOCK or not cut:
+                held.append(piece)
+                continue
+            block = b"".join((*held, piece[:cut]))
+            yield line, block
+            line += block.count(b"\n")
+            held, size = [piece[cut:]], len(piece) - cut
+        if block := b"".join(held):
+            yield line, block
+
+    def _pieces(self, most: int) -> Iterator[bytes]:
+        """The unpacked content, piece by piece of at most `most` bytes."""
+        line = 1
+        try:
+            with open(self.path, "rb") as packed:
+                stream = self._unpacked(packed)
+                while piece := stream.read1(most):
+                    line += piece.count(b"\n")
+                    yield piece
+        except TraceError:
+            raise
+        except FileNotFoundError:
+            raise self.error("no such file") from None
+        except IsADirectoryError:
+            raise self.error("is a directory, not a trace file") from None
+        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as broken:
+            raise self.error(f"the compressed data are cut short or damaged ({broken})", line) from None
+        except (OSError, ValueError) as broken:  # also bzip2's errors, and names that no file can have
+            raise self.error(f"cannot be read ({broken})") from None
+
+    def _unpacked(self, packed: IO[bytes]) -> Any:
+        """`packed`, through the decompressor that its first bytes ask for."""
+        openers: dict[bytes, Callable[[IO[bytes]], object]] = {
+            b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+            b"BZh": bz2.BZ2File,
+            b"\xfd7zXZ\x00": lzma.LZMAFile,
+            b"\x28\xb5\x2f\xfd": self._zstd,
+        }
+        magic = packed.read(6)
+        packed.seek(0)
+        return next((opener(packed) for start, opener in openers.items() if magic.startswith(start)), packed)
+
+    def _zstd(self, packed: IO[bytes]) -> object:
+        try:
+            zstd = importlib.import_module("compression.zstd")
+        except ImportError:
+            raise self.error("zstd needs Python 3.14: unpack the file first, or use gzip, bzip2 or xz") from None
+        return zstd.ZstdFile(packed)
+
+
+def _counted(count: int, noun: str, what: str) -> str:
+    return f"{count} {noun}{'s' * (count > 1)} {what}"
