@@ -13,14 +13,22 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
 
 
 def real(name: str, value: object) -> float:
     """Return `value` as a float; refuse what is not a real number (TypeError) and NaN (ValueError)."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, not {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(
+            f"{name} must be a number that a float can hold, not one of {len(str(value))} digits"
+        ) from None
     if math.isnan(number):
         raise ValueError(f"{name} must be a number, not NaN")
     return number
@@ -56,6 +64,13 @@ def count(name: str, value: object, *, least: int = 1) -> int:
     if not (number.is_integer() and number >= least):
         raise ValueError(f"{name} must be a whole number >= {least}, not {value!r}")
     return int(number)
+
+
+def sequence(name: str, value: object) -> Sequence[Any]:
+    """Return `value`; refuse what is not an ordered collection, such as a set, a single item or a string."""
+    if isinstance(value, str) or not isinstance(value, (Sequence, np.ndarray)):
+        raise TypeError(f"{name} must be a list or a tuple, not {value!r}")
+    return value  # type: ignore[return-value]  # a one-dimensional array serves as well
 
 
 def choice(name: str, value: object, allowed: Collection[str]) -> str:

@@ -16,7 +16,6 @@ import typer
 import qtheory as qt
 from qtheory.engine import Device, Disk, Engine
 from qtheory.result import Result
-from qtheory.simulate import simulate as simulate_engine
 from qtheory.traces.trace import Trace
 
 app = typer.Typer(
@@ -245,7 +244,7 @@ def simulate(
         engine = Engine(base.disks, device, queue_length, _hold(hold), _shares(shares))
     else:
         engine = _engine(disk, device, own_devices, queue_length, hold, shares)
-    run = simulate_engine(engine, requests, seed, trace=recorded, speedup=speedup, progress=sys.stderr.isatty())
+    run = qt.simulate(engine, requests, seed, trace=recorded, speedup=speedup, progress=sys.stderr.isatty())
     more: dict[str, Any] = {f"response {p:.0%}": run.response_quantile(p) for p in (0.5, 0.99)}
     more["drain mean"] = run.drain.mean
     more["drain 99%"] = run.drain.quantile(0.99)

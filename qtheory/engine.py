@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qtheory.arguments import choice, count, positive
+from qtheory.arguments import choice, count, positive, sequence
 from qtheory.arrivals import Arrivals, Closed, Poisson
 from qtheory.laws import Law
 
@@ -65,7 +65,7 @@ class Device:
         if self.curve is not None:
             if self.servers is not None or self.service is not None:
                 raise ValueError("curve must stand alone: a device has servers and service, or a curve, not both")
-            if len(self.curve) == 0:
+            if len(sequence("curve", self.curve)) == 0:
                 raise ValueError("curve must have at least one rate")
             curve = tuple(positive(f"curve[{n}]", rate) for n, rate in enumerate(self.curve))
             object.__setattr__(self, "curve", curve)
@@ -91,7 +91,7 @@ class Device:
         >>> Device.from_depth_sweep([1, 2, 4], [100.0, 180.0, 260.0]).curve
         (100.0, 180.0, 220.0, 260.0)
         """
-        if len(depths) != len(throughputs):
+        if len(sequence("depths", depths)) != len(sequence("throughputs", throughputs)):
             raise ValueError(
                 f"throughputs must have one value for each of the {len(depths)} depths, not {len(throughputs)}"
             )
@@ -230,7 +230,7 @@ class Engine:
         hold: Hold = "engine",
         shares: Literal["fifo", "equal"] | Sequence[int] = "fifo",
     ) -> None:
-        members = tuple(disks)
+        members = tuple(sequence("disks", disks))
         if not members:
             raise ValueError("disks must have at least one disk")
         for i, disk in enumerate(members):
@@ -254,7 +254,7 @@ class Engine:
                         "retry infinitely often"
                     )
         if not isinstance(shares, str):
-            shares = tuple(count(f"shares[{i}]", cap) for i, cap in enumerate(shares))
+            shares = tuple(count(f"shares[{i}]", cap) for i, cap in enumerate(sequence("shares", shares)))
         else:
             choice("shares", shares, ("fifo", "equal"))
         object.__setattr__(self, "disks", members)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qtheory.arguments import count
 from qtheory.engine import Device, Disk, Engine
 
 LINUX_AIO_MAX_EVENTS = 1024
@@ -35,7 +36,9 @@ def linux_aio(disks: Sequence[Disk], device: Device | None = None, *, max_events
     >>> engine.queue_length, engine.hold
     (1024, 'engine')
     """
-    return Engine(disks=disks, device=device, queue_length=max_events, hold="engine", shares="fifo")
+    return Engine(
+        disks=disks, device=device, queue_length=count("max_events", max_events), hold="engine", shares="fifo"
+    )
 
 
 def thread_pool(
@@ -50,7 +53,9 @@ def thread_pool(
     >>> qt.engines.thread_pool([disk], qt.Device(servers=4, service=qt.Exponential(mean=0.01))).queue_length
     64
     """
-    return Engine(disks=disks, device=device, queue_length=max_threads, hold="engine", shares="fifo")
+    return Engine(
+        disks=disks, device=device, queue_length=count("max_threads", max_threads), hold="engine", shares="fifo"
+    )
 
 
 def io_uring(disks: Sequence[Disk], device: Device | None = None) -> Engine:

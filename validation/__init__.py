@@ -1,1 +1,1 @@
-"""Theory against simulation, published tables, other software and real systems: scripts that write what they measure."""
+"""Theory against simulation, published tables, other software and real systems: scripts that write what they find."""

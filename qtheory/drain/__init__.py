@@ -15,7 +15,7 @@ from qtheory.drain.throttle import DepthLimit
 from qtheory.engine import Engine
 
 if TYPE_CHECKING:
-    from qtheory.drain.drain_time import DrainTime
+    from qtheory.drain.drain_law import DrainTime
 
 __all__ = ["DepthLimit", "drain_time"]
 

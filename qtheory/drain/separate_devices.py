@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import quad
 
-from qtheory.drain.drain_time import DrainTime
+from qtheory.drain.drain_law import DrainTime
 from qtheory.drain.shared_device import taken
 from qtheory.engine import Engine
 from qtheory.markov.merging import merge_all

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qtheory.drain.drain_time import DrainTime
+from qtheory.drain.drain_law import DrainTime
 from qtheory.drain.throttle import DepthLimit
 from qtheory.engine import Engine
 from qtheory.markov.pure_death import PureDeath

@@ -19,6 +19,9 @@ All terms are positive: the relative error of each result is a few units in the 
 across a peak. Products of log-concave series are log-concave (Karlin 1968, chapter 8), so the property survives.
 Cost for n up to M: O(M^1.5), against O(M²) for plain convolution, and no FFT, whose error is absolute.
 
+A measured rate curve with a dip makes a series that is not log-concave and may have several peaks. Then every term is
+added, each from the logarithms of the coefficients, at O(M²).
+
 For disks with arrival rate λ(k) when k are present, g[k] = Π_{j<k} λ(j) / k!, and (n+1) · r[n] is the total arrival
 rate given that n are present.
 """
@@ -27,7 +30,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numba import njit
@@ -41,7 +44,8 @@ NEGLIGIBLE = 1e-30
 class Group:
     """Some disks taken together: the ratios of their series, and the two groups it was merged from.
 
-    `kind` numbers the distinct disk a leaf stands for; `alike` says that both parts hold only copies of one disk.
+    `kind` numbers the distinct disk a leaf stands for; `alike` says that both parts hold only copies of one disk;
+    `concave` that the ratios never rise.
     """
 
     ratios: NDArray[np.float64]
@@ -49,7 +53,17 @@ class Group:
     right: Group | None = None
     kind: int = -1
     alike: bool = False
-    depth: int = 0
+    depth: int = field(init=False)
+    concave: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.left is None or self.right is None:
+            depth, concave = 0, bool(np.all(np.diff(self.ratios) <= 0))
+        else:
+            depth = 1 + max(self.left.depth, self.right.depth)
+            concave = self.left.concave and self.right.concave
+        object.__setattr__(self, "depth", depth)
+        object.__setattr__(self, "concave", concave)
 
 
 def merge_all(series: Sequence[NDArray[np.float64]], most: int) -> tuple[Group, list[int]]:
@@ -71,13 +85,12 @@ def merge_all(series: Sequence[NDArray[np.float64]], most: int) -> tuple[Group, 
 
 def merge(a: Group, b: Group, most: int, *, alike: bool = False) -> Group:
     """Merge two groups for totals up to `most`."""
-    concave = bool(np.all(np.diff(a.ratios) <= 0) and np.all(np.diff(b.ratios) <= 0))
-    # A measured curve with a dip is not log-concave: then every term is added.
-    ratios = _merge(a.ratios, b.ratios, most, NEGLIGIBLE if concave else 0.0)
-    if concave:
+    if a.concave and b.concave:
         # Rounding may leave a rise in the last digits; concavity is a theorem here, so restore it.
-        ratios = np.minimum.accumulate(ratios)
-    return Group(ratios, a, b, alike=alike, depth=1 + max(a.depth, b.depth))
+        ratios = np.minimum.accumulate(_merge(a.ratios, b.ratios, most, NEGLIGIBLE))
+    else:
+        ratios = _merge_any(_logarithms(a.ratios), _logarithms(b.ratios), most)
+    return Group(ratios, a, b, alike=alike)
 
 
 def split_all(root: Group, law: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
@@ -94,8 +107,10 @@ def split_all(root: Group, law: NDArray[np.float64]) -> dict[int, NDArray[np.flo
             laws[group.kind] = weights
             continue
         a, b = group.left, group.right
-        concave = bool(np.all(np.diff(a.ratios) <= 0) and np.all(np.diff(b.ratios) <= 0))
-        of_a, of_b = _split(a.ratios, b.ratios, weights, NEGLIGIBLE if concave else 0.0)
+        if a.concave and b.concave:
+            of_a, of_b = _split(a.ratios, b.ratios, weights, NEGLIGIBLE)
+        else:
+            of_a, of_b = _split_any(_logarithms(a.ratios), _logarithms(b.ratios), weights)
         todo.append((a, of_a))
         if not group.alike:
             todo.append((b, of_b))
@@ -114,9 +129,15 @@ def _power(leaf: Group, copies: int, most: int) -> Group:
     return power(copies)
 
 
+def _logarithms(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log G[0..], with G[0] = 1, summed in extended precision: each is right to half a unit in its last place."""
+    logs = np.log(ratios.astype(np.longdouble))
+    return np.concatenate([[0.0], np.cumsum(logs).astype(float)])
+
+
 @njit(cache=True)
 def _merge(a, b, most, negligible):  # type: ignore[no-untyped-def]
-    """Ratios of the product series; `negligible` 0 adds every term."""
+    """Ratios of the product of two log-concave series."""
     size = min(len(a) + len(b), most)
     inverse_a, inverse_b = 1.0 / a, 1.0 / b
     ratios = np.empty(size)
@@ -152,7 +173,7 @@ def _merge(a, b, most, negligible):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _split(a, b, weights, negligible):  # type: ignore[no-untyped-def]
-    """Weights of the numbers in the two parts, given weights of their sum."""
+    """Weights of the numbers in the two parts of a log-concave product, given weights of their sum."""
     inverse_a, inverse_b = 1.0 / a, 1.0 / b
     of_a = np.zeros(min(len(a) + 1, len(weights)))
     of_b = np.zeros(min(len(b) + 1, len(weights)))
@@ -190,4 +211,46 @@ def _split(a, b, weights, negligible):  # type: ignore[no-untyped-def]
         for k in range(first, last + 1):
             of_a[k] += scale * terms[k]
             of_b[n - k] += scale * terms[k]
+    return of_a, of_b
+
+
+@njit(cache=True)
+def _merge_any(a, b, most):  # type: ignore[no-untyped-def]
+    """Ratios of the product of any two positive series, given as logarithms."""
+    size = min(len(a) + len(b) - 2, most)
+    ratios = np.empty(size)
+    previous_peak, previous_total = 0.0, 1.0
+    for n in range(1, size + 1):
+        first, last = max(0, n - len(b) + 1), min(n, len(a) - 1)
+        peak = -np.inf
+        for k in range(first, last + 1):
+            peak = max(peak, a[k] + b[n - k])
+        total = 0.0
+        for k in range(first, last + 1):
+            total += np.exp(a[k] + b[n - k] - peak)
+        ratios[n - 1] = np.exp(peak - previous_peak) * (total / previous_total)
+        previous_peak, previous_total = peak, total
+    return ratios
+
+
+@njit(cache=True)
+def _split_any(a, b, weights):  # type: ignore[no-untyped-def]
+    """Weights of the numbers in the two parts of any product, given weights of their sum."""
+    of_a = np.zeros(min(len(a), len(weights)))
+    of_b = np.zeros(min(len(b), len(weights)))
+    for n in range(len(weights)):
+        if weights[n] == 0.0:
+            continue
+        first, last = max(0, n - len(b) + 1), min(n, len(a) - 1)
+        peak = -np.inf
+        for k in range(first, last + 1):
+            peak = max(peak, a[k] + b[n - k])
+        total = 0.0
+        for k in range(first, last + 1):
+            total += np.exp(a[k] + b[n - k] - peak)
+        scale = weights[n] / total
+        for k in range(first, last + 1):
+            share = scale * np.exp(a[k] + b[n - k] - peak)
+            of_a[k] += share
+            of_b[n - k] += share
     return of_a, of_b

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from qtheory.arrivals import Poisson
 from qtheory.drain import drain_time
-from qtheory.drain.drain_time import DrainTime
+from qtheory.drain.drain_law import DrainTime
 from qtheory.engine import Device, Disk, Engine, Hold
 from qtheory.result import Estimate
 from qtheory.simulate import simulate

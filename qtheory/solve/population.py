@@ -57,7 +57,11 @@ class Population:
         """Relative rounding error: a unit for each operation on the way to the furthest probability that counts."""
         counting = int(np.count_nonzero(self.pmf > 1e-17 * self.pmf.max()))
         depth = 0 if self.root is None else self.root.depth
-        return float(2.0**-52 * (16.0 + 4.0 * counting + 32.0 * depth * np.sqrt(len(self.pmf))))
+        operations = 16.0 + 4.0 * counting + 32.0 * depth * np.sqrt(len(self.pmf))
+        if self.root is not None and not self.root.concave:
+            # Logarithms lose as many units as they are large.
+            operations += 8.0 * depth * float(np.abs(np.cumsum(np.log(self.ratios))).max())
+        return float(2.0**-52 * operations)
 
 
 def population(
@@ -94,19 +98,20 @@ def _reach(series: Sequence[NDArray[np.float64]], factor: NDArray[np.float64]) -
 
 def disk_state(
     disk: Disk,
-    law: NDArray[np.float64],
+    accepting: NDArray[np.float64],
     refused: NDArray[np.float64],
     waiting: NDArray[np.float64],
     throughput: float | None = None,
 ) -> DiskState:
-    """One disk's quantities from the law of its number, of its number when the engine refuses, and of what waits.
+    """One disk's quantities from the law of its number, parted by whether the engine accepts or refuses then.
 
     `waiting[k]` is the mean fraction of its k requests that wait, times P(n_i = k). `throughput` is needed for a
     saturated disk only, whose arrival rate is infinite; others accept at λ_i(k).
     """
+    law = accepting + refused
     present = np.arange(disk.most + 1)
     if throughput is None:
-        throughput = float((law - refused)[:-1] @ disk.arrival_rates())
+        throughput = float(accepting[:-1] @ disk.arrival_rates())
     lost = isinstance(disk.arrivals, Poisson)
     mean = float(law @ present)
     return DiskState(

@@ -91,9 +91,9 @@ def solve_station(
     present = np.maximum(totals, 1)
     full = np.where(totals == slots, pmf, 0.0) if refused else np.zeros(len(pmf))
     states = tuple(
-        disk_state(disk, law, at_full, in_line, disk.most * float((flow / present).sum()) if disk.saturated else None)
-        for disk, law, at_full, in_line in zip(
-            disks, number.split(pmf), number.split(full), number.split(pmf * waiting / present), strict=True
+        disk_state(disk, accepting, at_full, in_line, _saturated_throughput(disk, flow / present))
+        for disk, accepting, at_full, in_line in zip(
+            disks, number.split(pmf - full), number.split(full), number.split(pmf * waiting / present), strict=True
         )
     )
     mean = float(totals @ pmf)
@@ -116,6 +116,11 @@ def solve_station(
         disks=states,
         _sojourns=sojourn if isinstance(sojourn, str) else ((1.0, sojourn),),
     )
+
+
+def _saturated_throughput(disk: Disk, shares: NDArray[np.float64]) -> float | None:
+    """Completions of a saturated disk, its constant part of what is present; None for others."""
+    return disk.most * float(shares.sum()) if disk.saturated else None
 
 
 def _sojourn(

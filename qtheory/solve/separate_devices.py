@@ -71,14 +71,15 @@ def parallel_population(engine: Engine) -> Population:
 
 def solve(engine: Engine) -> SteadyState:
     """Solve an engine whose disks share nothing, or only the room for Q requests."""
+    members = stations(engine)
     number = parallel_population(engine)
     pmf = number.pmf
     full = np.zeros(len(pmf))
     if engine.hold == "refuse" and len(pmf) == (engine.queue_length or 0) + 1:
         full[-1] = pmf[-1]
     parts = [
-        _solve_disk(station, law, refused)
-        for station, law, refused in zip(stations(engine), number.split(pmf), number.split(full), strict=True)
+        _solve_disk(station, accepting, refused)
+        for station, accepting, refused in zip(members, number.split(pmf - full), number.split(full), strict=True)
     ]
     states = tuple(state for state, *_ in parts)
     throughput = sum(state.throughput for state in states)
@@ -88,6 +89,7 @@ def solve(engine: Engine) -> SteadyState:
         method="separate_devices",
         exact=True,
         error_bounds=dict.fromkeys(QUANTITIES, number.rounding),
+        warnings=_warnings(engine, full),
         throughput=throughput,
         blocking=total_blocking(engine.disks, states),
         mean_wait=sum(state.throughput * state.mean_wait for state in states) / throughput,
@@ -99,7 +101,9 @@ def solve(engine: Engine) -> SteadyState:
         else sum(busy / most for *_, busy, most in parts) / len(parts),
         in_system_pmf=pmf,
         disks=states,
-        _sojourns=_mixture([(state, sojourn) for state, sojourn, *_ in parts]),
+        _sojourns=_mixture(
+            [(member, state, sojourn) for member, (state, sojourn, *_) in zip(members, parts, strict=True)]
+        ),
     )
 
 
@@ -110,18 +114,19 @@ def _useful_caps(engine: Engine) -> list[int]:
 
 
 def _solve_disk(
-    station: Station, law: NDArray[np.float64], refused: NDArray[np.float64]
+    station: Station, accepting: NDArray[np.float64], refused: NDArray[np.float64]
 ) -> tuple[DiskState, Sojourn, float, float, float]:
     """State and sojourn of one disk, requests in flight, and what of its device's capacity is used, of how much."""
     disk, device = station.disk, station.device
     present = np.arange(disk.most + 1)
     starting = station.slots if device.servers is None else min(device.servers, station.slots)
+    law = accepting + refused
     waiting = law * np.maximum(present - starting, 0) / np.maximum(present, 1)
     if disk.saturated:
         flow = np.append(np.zeros(disk.most - 1), station.rates[-1])
     else:
-        flow = (law - refused)[:-1] * disk.arrival_rates()
-    state = disk_state(disk, law, refused, waiting, float(flow.sum()))
+        flow = accepting[:-1] * disk.arrival_rates()
+    state = disk_state(disk, accepting, refused, waiting, float(flow.sum()))
     found = flow / state.throughput
     in_flight = float(np.minimum(present, station.slots) @ law)
     if device.servers is not None and device.service is not None:
@@ -133,16 +138,25 @@ def _solve_disk(
         # Never fewer than its slots present: sharing their rate is the same as that many equal servers.
         sojourn = Servers(found, starting, float(station.rates[-1]) / starting)
     else:
-        sojourn = Curve(found, starting, np.append(disk.arrival_rates(), 0.0), station.rates)
+        # Given its own number, a disk's arrivals are accepted this often.
+        open_share = np.divide(accepting, law, out=np.ones(len(law)), where=law > 0.0)[:-1]
+        sojourn = Curve(found, starting, np.append(disk.arrival_rates() * open_share, 0.0), station.rates)
     return state, sojourn, in_flight, state.throughput, fastest
 
 
-def _mixture(parts: list[tuple[DiskState, Sojourn]]) -> tuple[tuple[float, Sojourn], ...]:
+def _warnings(engine: Engine, full: NDArray[np.float64]) -> tuple[str, ...]:
+    """What is not exact: later arrivals matter at a rate curve, and refusals at Q tie them to the other disks."""
+    if full.any() and len(engine.disks) > 1 and any(d.curve is not None for d in engine.devices):
+        return ("response_quantile takes refusals at Q to depend on the disk's own number only",)
+    return ()
+
+
+def _mixture(parts: list[tuple[Station, DiskState, Sojourn]]) -> tuple[tuple[float, Sojourn], ...]:
     """Sojourn laws weighted by throughput, equal disks taken together."""
-    throughput = sum(state.throughput for state, _ in parts)
-    weights: dict[tuple[object, ...], tuple[float, Sojourn]] = {}
-    for state, sojourn in parts:
-        key = (state.throughput, state.mean_wait, state.pmf.tobytes())
+    throughput = sum(state.throughput for _, state, _ in parts)
+    weights: dict[tuple[Disk, Device, int], tuple[float, Sojourn]] = {}
+    for station, state, sojourn in parts:
+        key = (station.disk, station.device, station.slots)
         weight, _ = weights.get(key, (0.0, sojourn))
         weights[key] = (weight + state.throughput / throughput, sojourn)
     return tuple(weights.values())

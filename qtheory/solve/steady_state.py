@@ -53,6 +53,9 @@ class DiskState:
 class SteadyState(Result):
     """The engine in steady state; SI units.
 
+    The error bounds of an exact result hold in relative terms down to probabilities of 1e-25 (and waits of 1e-25 mean
+    service times); what is smaller, or reported as 0, is right in absolute terms only.
+
     Attributes
     ----------
     throughput : float

@@ -102,9 +102,7 @@ def window(requests: Sequence[Request], start: int, span: int) -> list[Request]:
     return [request for request in requests if start <= request.arrival < start + span]
 
 
-def to_csv(
-    requests: Sequence[Request], names: dict[str, str], comments: dict[str, str]
-) -> Iterable[str]:
+def to_csv(requests: Sequence[Request], names: dict[str, str], comments: dict[str, str]) -> Iterable[str]:
     """The lines of the trace, version 1."""
     yield "# qtheory-trace 1\n"
     for key, value in comments.items():
@@ -167,8 +165,7 @@ def main() -> None:
         "not traced": "flushes",
         "kept": f"{len(kept)} requests that arrived in the {options.span:g} s after the first "
         f"{options.skip:g} s of the workload; {len(pairs.requests) - len(kept)} others left out",
-        "unpaired": f"{pairs.submitted_only} submissions, {pairs.completed_only} completions "
-        "in the whole log",
+        "unpaired": f"{pairs.submitted_only} submissions, {pairs.completed_only} completions in the whole log",
         "failed": f"{pairs.failed} requests in the whole log",
     }
     names = {mark.vdev: disk for disk, mark in named.items()}

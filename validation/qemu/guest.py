@@ -157,9 +157,7 @@ def build(
 def child(command: Sequence[str | Path], stderr: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is gone when the block is left, however it is left."""
     with stderr.open("wb") as errors:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=errors, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=subprocess.STDOUT)
     try:
         yield process
     finally:

@@ -35,8 +35,7 @@ SEED = 20261123
 MARKS = tuple(65536 + 8 * number for number in range(DISKS))
 
 WORKLOAD = {
-    "disk0": "SQLite, rollback journal, on ext4: short transactions and index look-ups, "
-    "exponential pauses",
+    "disk0": "SQLite, rollback journal, on ext4: short transactions and index look-ups, exponential pauses",
     "disk1": "fio, sequential log: 16k-64k writes, bursts of 4 at depth 4, then 25 ms of pause",
     "disk2": "fio, random 4k reads, depth up to 8, Poisson submissions at 350/s",
     "disk3": "fio, random 70:30 reads and writes of 4k-64k: bursts of 32 at depth 16 then 150 ms "
@@ -132,18 +131,13 @@ def transactions(rng: random.Random, count: int) -> Iterator[str]:
 
 def make_database(path: Path, rng: random.Random) -> None:
     """A shop's database, larger than what its client and the guest cache of it soon."""
-    rows = (
-        (rng.randrange(CUSTOMERS), rng.randrange(ITEMS), 1, rng.randbytes(300))
-        for _ in range(ORDERS)
-    )
+    rows = ((rng.randrange(CUSTOMERS), rng.randrange(ITEMS), 1, rng.randbytes(300)) for _ in range(ORDERS))
     database = sqlite3.connect(path)
     try:
         database.executescript(SCHEMA)
         with database:
             database.executemany("INSERT INTO orders VALUES (NULL,?,?,?,?)", rows)
-            database.executemany(
-                "INSERT INTO stock VALUES (?,1000)", ((item,) for item in range(ITEMS))
-            )
+            database.executemany("INSERT INTO stock VALUES (?,1000)", ((item,) for item in range(ITEMS)))
     finally:
         database.close()
 
@@ -176,9 +170,7 @@ def disks(work: Path, rng: random.Random) -> Iterator[list[Path]]:
         yield images
 
 
-def qemu_command(
-    qemu: Path, system: guest.Guest, images: list[Path], console: Path, log: Path
-) -> list[str | Path]:
+def qemu_command(qemu: Path, system: guest.Guest, images: list[Path], console: Path, log: Path) -> list[str | Path]:
     """QEMU with every disk on the same iothread, so that they share one Linux AIO context."""
     command: list[str | Path] = [
         qemu, "-accel", "tcg,thread=multi", "-M", "q35", "-m", "768", "-smp", "2", "-nodefaults",
@@ -219,13 +211,10 @@ def boot(command: list[str | Path], console: Path, boot_limit: float, seconds: f
             while not said(word):
                 if qemu.poll() is not None and not said(word):
                     reason = errors.read_text(errors="replace").strip().splitlines()
-                    raise BenchError(
-                        f"QEMU stopped early: {reason[-1] if reason else f'see {console}'}"
-                    )
+                    raise BenchError(f"QEMU stopped early: {reason[-1] if reason else f'see {console}'}")
                 if time.monotonic() > deadline:
                     raise BenchError(
-                        f"the guest did not reach the {word} of its workload in {limit:g} s, "
-                        f"see {console}"
+                        f"the guest did not reach the {word} of its workload in {limit:g} s, see {console}"
                     )
                 time.sleep(0.2)
             if said("failed"):
