@@ -70,7 +70,7 @@ def harmonic(n):
 def test_mmck_closed_form(form):
     servers, load, room = 4, 3.4, 40
     engine = form(station(load, servers, room))
-    run = simulate(engine, requests=600_000, seed=3)
+    run = simulate(engine, requests=4_000_000, seed=3)
     n = np.arange(room + 1)
     pmf = birth_death([load] * room, np.minimum(n[1:], servers))
     accepted = load * (1 - pmf[-1])

@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def choose(
     uniform: NDArray[np.float64], keep: NDArray[np.float64], alias: NDArray[np.int64], out: NDArray[np.int32]
 ) -> None:

@@ -21,6 +21,7 @@ queue length Q below c makes it c; otherwise Q changes nothing but what a drain 
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numba import njit
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 
 from qtheory.arrivals import Poisson
 from qtheory.engine import Engine
-from qtheory.simulate.draws import Draws
+from qtheory.simulate.draws import NONE, Arrivals, Draws
 from qtheory.simulate.tally import Tally
 
 BLOCK = 1 << 15
@@ -38,7 +39,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def serve(  # type: ignore[no-untyped-def]
     arrival, disk, service, servers, waits_for, most, exact, buffer, count, departure, owner, peak, tail,
     start, completion, drain,
@@ -91,7 +92,7 @@ def serve(  # type: ignore[no-untyped-def]
     return head, tail
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def occupancy(  # type: ignore[no-untyped-def]
     arrival, disk, completion, departure, owner, head, tail, now, slots, count, offset, pmf, disk_pmf
 ):
@@ -167,6 +168,12 @@ class FcfsRun:
         self._gap = math.inf
         self._stops = np.array([math.inf])
         self.now = 0.0
+        # Drawing costs nearly as much as serving, so the next block is drawn meanwhile; numpy and the kernels both
+        # let go of the interpreter. Nothing else takes from the streams of arrivals and service, so that the draws
+        # do not depend on who is first.
+        self._drawer = ThreadPoolExecutor(1)
+        self._next = self._drawer.submit(draws.open, BLOCK)
+        self._drawn = NONE
 
     @staticmethod
     def serves(engine: Engine) -> bool:
@@ -181,8 +188,14 @@ class FcfsRun:
 
     def advance(self, requests: int, tally: Tally) -> int:
         """Run at most a block of the next `requests` requests into the tally; return how many."""
-        time, disk, service = self._draws.open(min(requests, BLOCK))
-        taken = len(time)
+        if len(self._drawn.time) == 0:
+            self._drawn = self._next.result()
+            self._next = self._drawer.submit(self._draws.open, BLOCK)
+        taken = min(requests, len(self._drawn.time))
+        time, disk, service = (values[:taken] for values in self._drawn)
+        self._drawn = Arrivals(*(values[taken:] for values in self._drawn))
+        if taken == 0:
+            return 0
         if self._stops[0] < time[-1]:
             stops = self._stops_until(float(time[-1]))
             at = np.searchsorted(time, stops)

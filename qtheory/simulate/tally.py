@@ -22,7 +22,7 @@ FINE = 1000
 Floats = NDArray[np.float64]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def record(  # type: ignore[no-untyped-def]
     disk, accepted, start, completion, finished, refused, wait, response, wait_bins, response_bins, fine, done, width
 ):
@@ -57,7 +57,7 @@ def record(  # type: ignore[no-untyped-def]
     return done, responses
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def record_drains(drain, bins):  # type: ignore[no-untyped-def]
     """Add drain times to the histogram; return their sum."""
     bits = drain.view(np.int64)
