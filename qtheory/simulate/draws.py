@@ -48,6 +48,10 @@ class Arrivals(NamedTuple):
     disk: NDArray[np.int32]
     service: Floats
 
+    def part(self, which: slice) -> Arrivals:
+        """Some of them."""
+        return Arrivals(self.time[which], self.disk[which], self.service[which])
+
 
 NONE = Arrivals(np.empty(0), np.empty(0, np.int32), np.empty(0))
 

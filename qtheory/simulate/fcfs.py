@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from qtheory.arrivals import Poisson
 from qtheory.engine import Engine
-from qtheory.simulate.draws import NONE, Arrivals, Draws
+from qtheory.simulate.draws import NONE, Draws
 from qtheory.simulate.tally import Tally
 
 BLOCK = 1 << 15
@@ -192,8 +192,8 @@ class FcfsRun:
             self._drawn = self._next.result()
             self._next = self._drawer.submit(self._draws.open, BLOCK)
         taken = min(requests, len(self._drawn.time))
-        time, disk, service = (values[:taken] for values in self._drawn)
-        self._drawn = Arrivals(*(values[taken:] for values in self._drawn))
+        time, disk, service = self._drawn.part(slice(taken))
+        self._drawn = self._drawn.part(slice(taken, None))
         if taken == 0:
             return 0
         if self._stops[0] < time[-1]:
