@@ -30,6 +30,7 @@ from qtheory.markov.uniformization import at_ticks
 Quantity = Literal["wait", "response"]
 TAIL = 1e-18
 LARGEST_WORK = 4e10
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 
 class Sojourn(Protocol):
@@ -105,6 +106,34 @@ class Curve:
                 "use qt.simulate"
             )
         return clock, staying(self.found[:most], self.slots, self.birth[:top], self.death[:top], clock, TAIL)
+
+
+@dataclass(frozen=True, eq=False)
+class LineThenDevice:
+    """Sojourn in one line for a slot, then at one of several devices; the two taken as independent given a line.
+
+    `line[j]` = P(an accepted request waits for j completions before it gets a slot), each at `rate`; `at_once` and
+    `after_line` are the devices' laws, with weights that sum to 1, for requests that find a slot free and for others.
+    """
+
+    line: NDArray[np.float64]
+    rate: float
+    at_once: Sequence[tuple[float, Servers]]
+    after_line: Sequence[tuple[float, Servers]]
+
+    def sf(self, quantity: Quantity, t: float) -> float:
+        """P(wait > t) or P(response > t)."""
+        total = float(self.line[0]) * sum(weight * law.sf(quantity, t) for weight, law in self.at_once)
+        if len(self.line) == 1:
+            return total
+        waiting = np.cumsum(self.line[:0:-1])[::-1]
+        total += at_ticks(self.rate * t, waiting)
+        # ∫ density of the line's wait at u × P(device's part > t − u) du, by Gauss-Legendre.
+        for u, width in zip(0.5 * t * (NODES + 1.0), 0.5 * t * WEIGHTS, strict=True):
+            density = self.rate * at_ticks(self.rate * u, self.line[1:])
+            if density > 0.0:
+                total += float(width) * density * sum(w * law.sf(quantity, t - u) for w, law in self.after_line)
+        return total
 
 
 def quantile(laws: Sequence[tuple[float, Sojourn]], quantity: Quantity, p: float) -> float:
