@@ -1,4 +1,4 @@
-"""The flow-equivalent station: exact limits, the brute-force generator within the measured error, its own consistency."""
+"""The flow-equivalent station: exact limits, brute force within the measured error, its own consistency."""
 
 from __future__ import annotations
 

@@ -136,36 +136,45 @@ def _logarithms(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @njit(cache=True)
+def _step(a, b, n, peak):  # type: ignore[no-untyped-def]
+    """Largest term of C[n] over that of C[n−1], and where it is: as many of A as before, or one more."""
+    step_a = a[peak] if peak < len(a) else 0.0
+    step_b = b[n - 1 - peak] if n - 1 - peak < len(b) else 0.0
+    return (step_a, peak + 1) if step_a > step_b else (step_b, peak)
+
+
+@njit(cache=True)
+def _around_peak(a, b, inverse_a, inverse_b, n, peak, negligible, terms):  # type: ignore[no-untyped-def]
+    """Terms A[k] B[n−k] over the largest of them, from the first to the last that count; and their sum."""
+    terms[peak] = total = term = 1.0
+    last = peak
+    while last < len(a) and last < n and term >= negligible:
+        term *= a[last] * inverse_b[n - last - 1]
+        last += 1
+        terms[last] = term
+        total += term
+    term = 1.0
+    first = peak
+    while first > 0 and n - first < len(b) and term >= negligible:
+        term *= b[n - first] * inverse_a[first - 1]
+        first -= 1
+        terms[first] = term
+        total += term
+    return first, last, total
+
+
+@njit(cache=True)
 def _merge(a, b, most, negligible):  # type: ignore[no-untyped-def]
     """Ratios of the product of two log-concave series."""
     size = min(len(a) + len(b), most)
     inverse_a, inverse_b = 1.0 / a, 1.0 / b
+    terms = np.empty(min(len(a), size) + 1)
     ratios = np.empty(size)
     peak = 0
     previous = 1.0
     for n in range(1, size + 1):
-        step_a = a[peak] if peak < len(a) else 0.0
-        step_b = b[n - 1 - peak] if n - 1 - peak < len(b) else 0.0
-        step = max(step_a, step_b)
-        if step_a > step_b:
-            peak += 1
-        total = 1.0
-        term = 1.0
-        k = peak
-        while k < len(a) and k < n:
-            term *= a[k] * inverse_b[n - k - 1]
-            k += 1
-            total += term
-            if term < negligible:
-                break
-        term = 1.0
-        k = peak
-        while k > 0 and n - k < len(b):
-            term *= b[n - k] * inverse_a[k - 1]
-            k -= 1
-            total += term
-            if term < negligible:
-                break
+        step, peak = _step(a, b, n, peak)
+        _, _, total = _around_peak(a, b, inverse_a, inverse_b, n, peak, negligible, terms)
         ratios[n - 1] = step * (total / previous)
         previous = total
     return ratios
@@ -177,36 +186,14 @@ def _split(a, b, weights, negligible):  # type: ignore[no-untyped-def]
     inverse_a, inverse_b = 1.0 / a, 1.0 / b
     of_a = np.zeros(min(len(a) + 1, len(weights)))
     of_b = np.zeros(min(len(b) + 1, len(weights)))
-    terms = np.empty(min(len(a), len(weights)) + 1)
+    terms = np.empty(len(of_a))
     peak = 0
     for n in range(len(weights)):
         if n > 0:
-            step_a = a[peak] if peak < len(a) else 0.0
-            step_b = b[n - 1 - peak] if n - 1 - peak < len(b) else 0.0
-            if step_a > step_b:
-                peak += 1
+            _, peak = _step(a, b, n, peak)
         if weights[n] == 0.0:
             continue
-        terms[peak] = 1.0
-        total = 1.0
-        term = 1.0
-        last = peak
-        while last < len(a) and last < n:
-            term *= a[last] * inverse_b[n - last - 1]
-            last += 1
-            terms[last] = term
-            total += term
-            if term < negligible:
-                break
-        term = 1.0
-        first = peak
-        while first > 0 and n - first < len(b):
-            term *= b[n - first] * inverse_a[first - 1]
-            first -= 1
-            terms[first] = term
-            total += term
-            if term < negligible:
-                break
+        first, last, total = _around_peak(a, b, inverse_a, inverse_b, n, peak, negligible, terms)
         scale = weights[n] / total
         for k in range(first, last + 1):
             of_a[k] += scale * terms[k]
