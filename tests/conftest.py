@@ -1,4 +1,4 @@
-"""Random tests look for new cases at every run by hand, and take the same ones in CI, where a run must be repeatable."""
+"""Random tests look for new cases at every run by hand, and take the same ones in CI, which must be repeatable."""
 
 import os
 
