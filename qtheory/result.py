@@ -10,7 +10,7 @@ A number without provenance is a defect. So every result is frozen and has
     largest relative error by quantity: numerical error for an exact result, measured error for an approximation
     (`inf` where nobody measured it yet);
 `error_bound`
-    the largest of them, one float;
+    the largest of them for means and probabilities, one float;
 `warnings`
     sentences for the user: what the model leaves out, which region was not measured.
 
@@ -42,8 +42,8 @@ class Result:
 
     @property
     def error_bound(self) -> float:
-        """Largest relative error of the reported means and probabilities."""
-        return max(self.error_bounds.values(), default=0.0)
+        """Largest relative error of the reported means and probabilities; quantiles have theirs in `error_bounds`."""
+        return max((x for name, x in self.error_bounds.items() if not name.endswith("quantile")), default=0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the public numbers as plain Python values, ready for `json.dumps` (arrays become lists)."""

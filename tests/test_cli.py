@@ -115,6 +115,14 @@ def test_a_bad_row_is_named_and_can_be_skipped(tmp_path: Path) -> None:
     assert "1 bad row" in done.stdout
 
 
+def test_a_report_of_almost_nothing_is_refused(tmp_path: Path) -> None:
+    short = tmp_path / "short.csv"
+    short.write_text("# qtheory-trace 1\narrival,disk\n0.0,a\n0.5,b\n")
+    done = run("report", str(short), "--output", str(tmp_path / "r.html"))
+    assert done.returncode == 2
+    assert "a report needs at least 100 requests over some time, not 2 in 0.5 s" in done.stderr
+
+
 def test_report_is_one_self_contained_page(tmp_path: Path) -> None:
     target = tmp_path / "r.html"
     done = run("report", "--output", str(target), "--requests", "50000", "--json")

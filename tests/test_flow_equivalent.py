@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from generator import brute_force
 from scipy.integrate import quad
+from scipy.stats import gamma
 from test_solve import CURVE, EXP, SHARED, closed, disk
 
 import qtheory as qt
@@ -66,3 +67,24 @@ def test_unmeasured_engines_say_so() -> None:
     assert sum(d.throughput for d in state.disks) == pytest.approx(state.throughput, rel=1e-9)
     with pytest.raises(ValueError, match="response_quantile is not available"):
         state.response_quantile(0.9)
+
+
+def test_quantiles_behind_a_saturated_line() -> None:
+    """One slot: a cycle of N K services, so the response is Erlang(N K); the approximation is exact there."""
+    engine = qt.Engine([closed(2, 0.0, device=ONE)] * 3, queue_length=1)
+    state = qt.solve(engine)
+    assert state.method == "saturated_line"
+    assert state.wait_quantile(0.99) == pytest.approx(gamma(5).ppf(0.99), rel=1e-8)
+    assert state.response_quantile(0.5) == pytest.approx(gamma(6).ppf(0.5), rel=1e-8)
+    assert state.error_bound < 1e-9
+    assert any("quantiles are approximate" in warning for warning in state.warnings)
+
+
+def test_quantiles_behind_a_saturated_line_against_simulation() -> None:
+    """Within the stated error, which is measured over a grid."""
+    engine = qt.Engine([closed(8, 0.0, device=SHARED)] * 4, queue_length=12)
+    state, run = qt.solve(engine), qt.simulate(engine, 300_000, seed=5)
+    for p in (0.5, 0.99):
+        assert state.response_quantile(p) == pytest.approx(
+            run.response_quantile(p).value, rel=state.error_bounds["response_quantile"]
+        )

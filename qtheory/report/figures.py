@@ -29,6 +29,12 @@ REPLAY: dict[str, Any] = {
     "capsize": 3,
     "label": "recorded arrivals, replayed",
 }
+QUANTITIES = (
+    ("throughput", "throughput [1/s]", 1.0),
+    ("blocking", "lost", 1.0),
+    ("mean_wait", "mean wait [ms]", 1e3),
+)
+"""What is plotted, its label and its scale."""
 
 
 def by_disks(study: Study) -> str:
@@ -36,46 +42,37 @@ def by_disks(study: Study) -> str:
     points = study.by_disks
     disks = [point.disks for point in points]
     figure, axes = _panels(3)
-    quantities = (
-        ("throughput", "throughput [1/s]", 1.0),
-        ("blocking", "lost", 1.0),
-        ("mean_wait", "mean wait [ms]", 1e3),
-    )
-    for ax, (name, label, scale) in zip(axes, quantities, strict=True):
+    for ax, (name, label, scale) in zip(axes, QUANTITIES, strict=True):
         ax.plot(disks, [scale * getattr(point, name) for point in points], **THEORY)
         _estimates(ax, disks, study.by_disks_model, name, scale, MODEL)
         _estimates(ax, disks, study.by_disks_replay, name, scale, REPLAY)
         ax.set(xlabel="disks", ylabel=label, xscale="log")
         ax.set_xticks(disks, [str(n) for n in disks])
         ax.minorticks_off()
-    _logarithmic(axes[2], 1e-3)
-    axes[0].set_ylim(bottom=0.0)
-    axes[1].set_ylim(bottom=-0.005)
+    _shape(axes)
     return _svg(figure, axes[0])
 
 
 def by_queue_length(study: Study) -> str:
-    """Throughput, mean wait and drain against the queue length."""
+    """Throughput, loss, mean wait and drain against the queue length."""
     lengths = [point.queue_length or 0 for point in study.by_queue_ring]
     some = study.by_queue_simulated
-    figure, axes = _panels(3)
-    quantities = (("throughput", "throughput [1/s]", 1.0), ("mean_wait", "mean wait [ms]", 1e3))
-    for ax, (name, label, scale) in zip(axes, quantities, strict=False):
+    figure, axes = _panels(4)
+    for ax, (name, label, scale) in zip(axes, QUANTITIES, strict=False):
         ax.plot(lengths, [scale * getattr(point, name) for point in study.by_queue_ring], **THEORY)
         _estimates(ax, some, study.by_queue_ring_model, name, scale, MODEL)
         ax.set(xlabel="queue length Q", ylabel=label)
-    _logarithmic(axes[1], 1e-3)
-    axes[0].set_ylim(bottom=0.0)
+    _shape(axes)
     holds = (
         (study.by_queue_engine, study.by_queue_engine_model, "--", "rest held in the engine (QEMU)"),
         (study.by_queue_ring, study.by_queue_ring_model, "-", "rest left in the guest's ring"),
     )
     for points, runs, line, label in holds:
         drains = [1e3 * point.drain_quantile if point.drain_quantile is not None else np.nan for point in points]
-        axes[2].plot(lengths, drains, color=THEORY["color"], linestyle=line, label=label)
-        _estimates(axes[2], some, runs, "drain_quantile", 1e3, {**MODEL, "label": None})
-    axes[2].set(xlabel="queue length Q", ylabel="drain, 99 % [ms]", yscale="log")
-    axes[2].legend(frameon=False, fontsize=8)
+        axes[3].plot(lengths, drains, color=THEORY["color"], linestyle=line, label=label)
+        _estimates(axes[3], some, runs, "drain_quantile", 1e3, {**MODEL, "label": None})
+    axes[3].set(xlabel="queue length Q", ylabel="drain, 99 % [ms]", yscale="log")
+    axes[3].legend(frameon=False, fontsize=8)
     for ax in axes:
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter("{x:g}")
@@ -116,7 +113,7 @@ def rate_over_time(study: Study) -> str:
 def _panels(columns: int) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.0 * columns if columns > 1 else 7.0, 3.0), layout="constrained")
+    figure = Figure(figsize=(12.5 if columns > 1 else 7.0, 3.0), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, columns))
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
@@ -137,10 +134,13 @@ def _estimates(
         )
 
 
-def _logarithmic(ax: Axes, floor: float) -> None:
-    """Waits span decades and may be 0: linear below `floor`, logarithmic above."""
-    ax.set_yscale("symlog", linthresh=floor)
-    ax.set_ylim(bottom=0.0)
+def _shape(axes: Sequence[Axes]) -> None:
+    """Axes of QUANTITIES; waits span decades and may be 0: linear below 1 µs, logarithmic above."""
+    throughput, lost, wait = axes[:3]
+    throughput.set_ylim(bottom=0.0)
+    lost.set_ylim(bottom=-0.02 * lost.get_ylim()[1])
+    wait.set_yscale("symlog", linthresh=1e-3)
+    wait.set_ylim(bottom=0.0)
 
 
 def _svg(figure: Figure, keyed: Axes | None = None) -> str:

@@ -104,11 +104,17 @@ def disks_sentence(study: Study) -> str:
         not model.mean_wait.covers(point.mean_wait, half_widths=2.0)
         for point, model in zip(study.by_disks, study.by_disks_model, strict=True)
     )
-    sentence = (
-        f"From {first.disks} to {last.disks} disks the mean wait grows from {first.mean_wait * 1e3:.3g} to "
-        f"{last.mean_wait * 1e3:.3g} ms and the 99 % drain from {_number(first.drain_quantile, 1e3)} to "
-        f"{_number(last.drain_quantile, 1e3)} ms"
-    )
+    if first is last:
+        sentence = (
+            f"With {first.disks} disks the mean wait is {first.mean_wait * 1e3:.3g} ms and the 99 % drain "
+            f"{_number(first.drain_quantile, 1e3)} ms"
+        )
+    else:
+        sentence = (
+            f"From {first.disks} to {last.disks} disks the mean wait grows from {first.mean_wait * 1e3:.3g} to "
+            f"{last.mean_wait * 1e3:.3g} ms and the 99 % drain from {_number(first.drain_quantile, 1e3)} to "
+            f"{_number(last.drain_quantile, 1e3)} ms"
+        )
     sentence += f", and {last.blocking:.1%} of the requests are lost. " if last.blocking >= 5e-4 else ". "
     return sentence + (
         f"Theory lies within two half-widths of the simulated mean wait at {len(study.by_disks) - outside} of "
@@ -120,11 +126,14 @@ def queue_sentence(study: Study) -> str:
     """Which queue length is enough, and what a longer one costs."""
     enough = next(point for point in study.by_queue_ring if point.throughput_loss <= 0.01)
     same = study.by_queue_engine[study.by_queue_ring.index(enough)]
+    longest = study.by_queue_ring[-1]
+    quick = next(point for point in study.by_queue_ring if point.mean_wait <= 1.01 * longest.mean_wait)
     return (
         f"{enough.queue_length} slots carry at least 99 % of the throughput. A stop then waits "
         f"{_number(enough.drain_quantile, 1e3)} ms (99 %) when the rest is left in the guest's ring, and "
-        f"{_number(same.drain_quantile, 1e3)} ms when the engine has taken it, as QEMU does: more slots buy nothing, "
-        "and only a limit before the requests are taken shortens the drain."
+        f"{_number(same.drain_quantile, 1e3)} ms when the engine has taken it, as QEMU does. More slots buy no "
+        f"throughput, beyond {quick.queue_length} no shorter wait either; only a limit before the requests are taken "
+        "shortens the drain."
     )
 
 

@@ -33,7 +33,9 @@ from qtheory.traces.trace import Trace
 DEFAULT_SERVERS = 4
 DEFAULT_UTILIZATION = 0.5
 BUSY = 0.8
-"""The report's closer look is taken at the number of disks whose utilization is nearest to this."""
+"""The report's closer look is taken at the number of disks whose utilization is nearest to this, and at most CALM."""
+CALM = 0.95
+FEWEST = 100
 MOST_REPLAYED = 4_000_000
 COPIES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 OVERLOAD = 1.3
@@ -86,6 +88,7 @@ def device_of(trace: Trace) -> tuple[Device, str]:
     """
     from qtheory.laws import Exponential
 
+    check_length(trace)
     servers = DEFAULT_SERVERS
     if trace.service is not None:
         mean, source = float(trace.service.mean()), "the mean of the recorded service times"
@@ -104,15 +107,17 @@ def device_of(trace: Trace) -> tuple[Device, str]:
 def engine_of(trace: Trace, device: Device, buffer: int = 256) -> Engine:
     """The trace's disks as Poisson sources of their recorded rates on one shared device."""
     counts = np.bincount(trace.disk, minlength=len(trace.disks))
-    span = trace.span if trace.span > 0.0 else 1.0
-    disks = [Disk(arrivals=Poisson(float(n) / span), buffer=buffer) for n in counts]
+    if trace.span == 0.0:
+        raise ValueError(f"{trace.source}: arrivals must span some time to have a rate")
+    disks = [Disk(arrivals=Poisson(float(n) / trace.span), buffer=buffer) for n in counts]
     return Engine(disks, device)
 
 
 def study(
     trace: Trace, device: Device, device_words: str, *, buffer: int = 256, requests: int = 300_000, seed: int = 1
 ) -> Study:
-    """Work out a report's numbers for `trace` on `device`."""
+    """Work out a report's numbers for `trace` on `device`; ValueError for a trace too short to say anything."""
+    check_length(trace)
     engine = engine_of(trace, device, buffer)
     base = len(engine.disks)
     load = _utilization(engine)
@@ -121,7 +126,8 @@ def study(
     models = tuple(simulate(with_disks(engine, point.disks), _enough(point, requests), seed=seed) for point in points)
     replays = tuple(_replay(trace, engine, k, seed) for k in copies)
 
-    near = min(copies, key=lambda k: abs(k * load - BUSY))
+    calm = [k for k in copies if k * load <= CALM] or [1]
+    near = min(calm, key=lambda k: abs(k * load - BUSY))
     busy = with_disks(engine, base * near)
     lengths = _queue_lengths(busy)
     some = tuple(lengths[:: max(1, len(lengths) // 4)])
@@ -146,6 +152,15 @@ def study(
             f"{p.disks} disks: {warning}" for p, run in zip(points, models, strict=True) for warning in run.warnings
         ),
     )
+
+
+def check_length(trace: Trace) -> None:
+    """Refuse a trace that says too little."""
+    if len(trace) < FEWEST or trace.span == 0.0:
+        raise ValueError(
+            f"{trace.source}: a report needs at least {FEWEST} requests over some time, "
+            f"not {len(trace)} in {trace.span:g} s"
+        )
 
 
 def burstiness(study: Study) -> Iterator[str]:

@@ -113,8 +113,6 @@ def answer(
     warnings: Sequence[str],
 ) -> Simulation:  # fmt: skip
     """The estimates that the books of a run give."""
-    if books.duration.sum() == 0.0:
-        raise ValueError(f"requests must be more than {requests}: no time is left to measure after the warm-up")
     finished, refused = books.finished.sum(axis=1), books.refused.sum(axis=1)
     response = books.response.sum(axis=1)
     refusable = [_refusable(engine, disk) for disk in engine.disks]
@@ -212,8 +210,10 @@ def _doubts(response: Floats, finished: NDArray[np.int64], batches: int, drains:
 
 
 def _normalized(times: Floats) -> Floats:
-    pmf: Floats = times / times.sum()
-    return pmf
+    total = float(times.sum())
+    if total == 0.0:
+        raise ValueError("requests must be more: the run has kept no time to average over")
+    return times / total
 
 
 def _relative(estimate: Estimate) -> float:

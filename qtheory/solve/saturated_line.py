@@ -16,14 +16,21 @@ Q >= (N − 1)(1 − ε)/ε, linear in the number of disks.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from qtheory.engine import Engine
+from qtheory.engine import Disk, Engine
 from qtheory.markov.merging import merge_all, split_all
 from qtheory.solve.population import disk_state
 from qtheory.solve.product_form import common_refusal
+from qtheory.solve.sojourn import LineThenDevice, Servers, Sojourn
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
+
+QUANTILE_ERROR = 0.08
+"""Largest relative error of the median and the 99 % quantile over the grid of `validation/saturated_line.py`: 2 to 16
+equal disks of 2 to 32 requests, 1 and 4 servers each, a quarter to nine tenths of the requests submitted."""
 
 
 def refusal(engine: Engine) -> str | None:
@@ -77,10 +84,16 @@ def solve(engine: Engine) -> SteadyState:
     pmf = np.zeros(most + 1)
     pmf[most] = 1.0
     rounding = 2.0**-52 * (16.0 + 32.0 * np.log2(len(states) + 1.0) * np.sqrt(slots))
+    sojourn = _sojourn(engine, [state.throughput for state in states])
+    approximate = not isinstance(sojourn, str)
     return SteadyState(
         method="saturated_line",
         exact=True,
-        error_bounds=dict.fromkeys(QUANTITIES, float(rounding)),
+        error_bounds={
+            **dict.fromkeys(QUANTITIES, float(rounding)),
+            **dict.fromkeys(("wait_quantile", "response_quantile") if approximate else (), _quantile_error(engine)),
+        },
+        warnings=("quantiles are approximate: the line is taken to move at its mean rate",) if approximate else (),
         throughput=throughput,
         blocking=0.0,
         mean_wait=sum(s.throughput * s.mean_wait for s in states) / throughput,
@@ -90,5 +103,53 @@ def solve(engine: Engine) -> SteadyState:
         utilization=sum(u / c for u, c in zip(used, capacity, strict=True)) / len(states),
         in_system_pmf=pmf,
         disks=tuple(states),
-        _sojourns="the time through the line depends on how the devices' queues change meanwhile; use qt.simulate",
+        _sojourns=sojourn,
     )
+
+
+def _sojourn(engine: Engine, throughputs: list[float]) -> tuple[tuple[float, Sojourn], ...] | str:
+    """Sojourn law, approximately: the line moves at the mean throughput X, and the devices do not remember it.
+
+    A request that comes back joins a line that it leaves with the L-th completion, L = Σ K_i − Q. At its device it
+    finds what Q − 1 others do in an engine where its own disk has one request less, as in a closed network.
+    """
+    if any(device.service is None for device in engine.devices):
+        return "the time at a device given by a rate curve is not followed behind a line; use qt.simulate"
+    total = sum(throughputs)
+    line = np.zeros(engine.most - (engine.queue_length or 0) + 1)
+    line[-1] = 1.0
+    weights: dict[Disk, float] = {}
+    for disk, throughput in zip(engine.disks, throughputs, strict=True):
+        weights[disk] = weights.get(disk, 0.0) + throughput / total
+    devices = []
+    for i, disk in enumerate(engine.disks):
+        if disk in weights and disk.device is not None and disk.device.servers is not None and disk.device.service:
+            law = _found(engine, i)
+            devices.append((weights.pop(disk), Servers(law, disk.device.servers, 1.0 / disk.device.service.mean)))
+    return ((1.0, LineThenDevice(line, total, devices, devices)),)
+
+
+def _quantile_error(engine: Engine) -> float:
+    """What was measured, or inf."""
+    disk, slots = engine.disks[0], engine.queue_length or 0
+    alike = all(other == disk for other in engine.disks)
+    servers = disk.device.servers if disk.device is not None else None
+    inside = 2 <= len(engine.disks) <= 16 and 2 <= disk.most <= 32 and servers is not None and servers <= 4
+    return QUANTILE_ERROR if alike and inside and 0.25 <= slots / engine.most <= 0.9 else math.inf
+
+
+def _found(engine: Engine, own: int) -> NDArray[np.float64]:
+    """Law of the others that a request of disk `own` finds at its device."""
+    assert engine.queue_length is not None
+    others = [disk.most - (i == own) for i, disk in enumerate(engine.disks)]
+    if engine.queue_length == 1 or others[own] == 0:
+        return np.ones(1)
+    series = [
+        (most - np.arange(most)) / device.rates(most)
+        for most, device in zip(others, engine.devices, strict=True)
+        if most > 0
+    ]
+    root, kinds = merge_all(series, engine.queue_length - 1)
+    total = np.zeros(engine.queue_length)
+    total[-1] = 1.0
+    return split_all(root, total)[kinds[own - sum(most == 0 for most in others[:own])]]
