@@ -15,9 +15,11 @@ arrivals, and the chain followed is (requests ahead in the line, requests presen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal, Protocol
 
 import numpy as np
@@ -30,7 +32,9 @@ from qtheory.markov.uniformization import at_ticks
 Quantity = Literal["wait", "response"]
 TAIL = 1e-18
 LARGEST_WORK = 4e10
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
+PANEL = 8.0
+DENSITY = 1e-18
 
 
 class Sojourn(Protocol):
@@ -128,12 +132,17 @@ class LineThenDevice:
             return total
         waiting = np.cumsum(self.line[:0:-1])[::-1]
         total += at_ticks(self.rate * t, waiting)
-        # ∫ density of the line's wait at u × P(device's part > t − u) du, by Gauss-Legendre.
-        for u, width in zip(0.5 * t * (NODES + 1.0), 0.5 * t * WEIGHTS, strict=True):
-            density = self.rate * at_ticks(self.rate * u, self.line[1:])
-            if density > 0.0:
-                total += float(width) * density * sum(w * law.sf(quantity, t - u) for w, law in self.after_line)
-        return total
+        # ∫ density of the line's wait at u × P(device's part > t − u) du, by Gauss-Legendre. A wait for j completions is
+        # spread over √j of them, so a panel of a few √(rate · t) completions sees a smooth density, however long the line.
+        edges = np.linspace(0.0, t, 1 + math.ceil(math.sqrt(self.rate * t) / PANEL))
+        for begin, end in pairwise(edges):
+            for node, weight in zip(NODES, WEIGHTS, strict=True):
+                u = 0.5 * (begin + end + (end - begin) * node)
+                density = self.rate * at_ticks(self.rate * u, self.line[1:])
+                if density > DENSITY * self.rate:
+                    later = sum(w * law.sf(quantity, t - u) for w, law in self.after_line)
+                    total += 0.5 * (end - begin) * weight * density * later
+        return float(total)
 
 
 def quantile(laws: Sequence[tuple[float, Sojourn]], quantity: Quantity, p: float) -> float:
