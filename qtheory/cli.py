@@ -241,7 +241,7 @@ def simulate(
     recorded = None if trace is None else _trace(trace, format, skip_bad_rows)
     if recorded is not None and not disk:
         base = engine_of(recorded, device, buffer)
-        engine = Engine(base.disks, device, queue_length, _hold(hold), _shares(shares))
+        engine = Engine(base.disks, device, queue_length, hold, _shares(shares))  # type: ignore[arg-type]  # checked there
     else:
         engine = _engine(disk, device, own_devices, queue_length, hold, shares)
     run = qt.simulate(engine, requests, seed, trace=recorded, speedup=speedup, progress=sys.stderr.isatty())
@@ -304,7 +304,8 @@ def _engine(
     if not disks:
         raise ValueError("at least one disk is needed, such as --disk rate=2000,buffer=256,count=4")
     members = [d for text in disks for d in _disks(text, device if own_devices else None)]
-    return Engine(members, None if own_devices else device, queue_length, _hold(hold), _shares(shares))
+    shared = None if own_devices else device
+    return Engine(members, shared, queue_length, hold, _shares(shares))  # type: ignore[arg-type]  # checked there
 
 
 def _disks(text: str, device: Device | None) -> list[Disk]:
@@ -338,10 +339,6 @@ def _disks(text: str, device: Device | None) -> list[Disk]:
     if not (copies.is_integer() and copies >= 1):
         raise ValueError(f"--disk count must be a whole number >= 1, not {given['count']!r} in {text!r}")
     return [one] * int(copies)
-
-
-def _hold(text: str) -> Any:
-    return text
 
 
 def _shares(text: str) -> Any:

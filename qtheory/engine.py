@@ -122,6 +122,11 @@ class Device:
         assert self.service is not None
         return np.minimum(np.arange(1, depth + 1), self.servers) / self.service.mean
 
+    @property
+    def capacity(self) -> float:
+        """Largest completion rate [1/s]: servers / mean service time, or the curve's highest rate."""
+        return float(self.rates(self.servers or len(self.curve or ())).max())
+
 
 @dataclass(frozen=True)
 class Disk:

@@ -85,7 +85,7 @@ def _saturated(engine: Engine) -> DrainTime:
     slots = engine.queue_length
     assert slots is not None
     rates = [device.rates(disk.most) for disk, device in zip(engine.disks, engine.devices, strict=True)]
-    series = [(disk.most - np.arange(disk.most)) / rate for disk, rate in zip(engine.disks, rates, strict=True)]
+    series = saturated_line.line_series(engine, [disk.most for disk in engine.disks])
     law = np.zeros(slots + 1)
     law[slots] = 1.0
     return _tied(series, rates, law, ROUNDING)

@@ -18,7 +18,7 @@ from qtheory.drain.drain_law import DrainTime
 from qtheory.drain.throttle import DepthLimit
 from qtheory.engine import Engine
 from qtheory.markov.pure_death import PureDeath
-from qtheory.solve.product_form import refusal, station_population
+from qtheory.solve.product_form import refusal, station_population, station_rates
 
 __all__ = ["drain", "refusal"]
 
@@ -27,11 +27,7 @@ ROUNDING = 1e-12
 
 def drain(engine: Engine, throttle: DepthLimit | None, present: tuple[int, ...] | None) -> DrainTime:
     """Drain of an engine that `solve.product_form` covers, under a limit over all disks or none."""
-    slots = min(engine.queue_length or engine.most, engine.most)
-    if throttle is not None:
-        slots = min(slots, throttle.limit)
-    rates = engine.devices[0].rates(slots)
-    rates = np.concatenate([rates, np.full(engine.most - slots, rates[-1])])
+    rates, slots = station_rates(engine, None if throttle is None else throttle.limit)
     error = ROUNDING
     if present is None:
         number = station_population(engine.disks, rates)

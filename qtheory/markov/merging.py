@@ -202,19 +202,28 @@ def _split(a, b, weights, negligible):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _all_terms(a, b, n, terms):  # type: ignore[no-untyped-def]
+    """Terms A[k] B[n−k] over the largest of them, from logarithms; which there are, their sum, and the largest."""
+    first, last = max(0, n - len(b) + 1), min(n, len(a) - 1)
+    peak = -np.inf
+    for k in range(first, last + 1):
+        peak = max(peak, a[k] + b[n - k])
+    total = 0.0
+    for k in range(first, last + 1):
+        terms[k] = np.exp(a[k] + b[n - k] - peak)
+        total += terms[k]
+    return first, last, total, peak
+
+
+@njit(cache=True)
 def _merge_any(a, b, most):  # type: ignore[no-untyped-def]
     """Ratios of the product of any two positive series, given as logarithms."""
     size = min(len(a) + len(b) - 2, most)
+    terms = np.empty(len(a))
     ratios = np.empty(size)
     previous_peak, previous_total = 0.0, 1.0
     for n in range(1, size + 1):
-        first, last = max(0, n - len(b) + 1), min(n, len(a) - 1)
-        peak = -np.inf
-        for k in range(first, last + 1):
-            peak = max(peak, a[k] + b[n - k])
-        total = 0.0
-        for k in range(first, last + 1):
-            total += np.exp(a[k] + b[n - k] - peak)
+        _, _, total, peak = _all_terms(a, b, n, terms)
         ratios[n - 1] = np.exp(peak - previous_peak) * (total / previous_total)
         previous_peak, previous_total = peak, total
     return ratios
@@ -225,19 +234,13 @@ def _split_any(a, b, weights):  # type: ignore[no-untyped-def]
     """Weights of the numbers in the two parts of any product, given weights of their sum."""
     of_a = np.zeros(min(len(a), len(weights)))
     of_b = np.zeros(min(len(b), len(weights)))
+    terms = np.empty(len(a))
     for n in range(len(weights)):
         if weights[n] == 0.0:
             continue
-        first, last = max(0, n - len(b) + 1), min(n, len(a) - 1)
-        peak = -np.inf
-        for k in range(first, last + 1):
-            peak = max(peak, a[k] + b[n - k])
-        total = 0.0
-        for k in range(first, last + 1):
-            total += np.exp(a[k] + b[n - k] - peak)
+        first, last, total, _ = _all_terms(a, b, n, terms)
         scale = weights[n] / total
         for k in range(first, last + 1):
-            share = scale * np.exp(a[k] + b[n - k] - peak)
-            of_a[k] += share
-            of_b[n - k] += share
+            of_a[k] += scale * terms[k]
+            of_b[n - k] += scale * terms[k]
     return of_a, of_b

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from qtheory.report import figures
 from qtheory.report.study import Study, burstiness
 from qtheory.result import Estimate
-from qtheory.solve import solve
 
 WORKLOAD_HEADER = (
     "disk",
@@ -159,10 +158,9 @@ def _rate_sentence(study: Study) -> str:
 
 
 def _provenance(study: Study) -> list[str]:
-    state = solve(study.busy)
     bound = max((point.error_bound for point in study.by_disks), default=0.0)
     lines = [
-        f"Theory: method {state.method}, exact for Poisson arrivals and exponential service "
+        f"Theory: method {study.busy_point.method}, exact for Poisson arrivals and exponential service "
         f"(numerical error at most {bound:.1g}, relative); drain: {study.drain.method}.",
         f"Simulation: {study.drain_model.method}, at least {study.drain_model.requests:,} requests a point, seed "
         f"{study.drain_model.seed}, 95 % confidence intervals by batch means.",

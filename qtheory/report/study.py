@@ -79,6 +79,11 @@ class Study:
     drain_replay: Simulation | None
     doubts: tuple[str, ...]
 
+    @property
+    def busy_point(self) -> OperatingPoint:
+        """The busy engine solved."""
+        return next(point for point in self.by_disks if point.disks == len(self.busy.disks))
+
 
 def device_of(trace: Trace) -> tuple[Device, str]:
     """The default device, and the words that state it: 4 servers, service mean as recorded.
@@ -179,7 +184,7 @@ def burstiness(study: Study) -> Iterator[str]:
         else:
             yield "So Poisson arrivals are tenable for this trace at these time scales."
     if study.drain_replay is not None:
-        theory = solve(study.busy).mean_wait
+        theory = study.busy_point.mean_wait
         replay = study.drain_replay.mean_wait.value
         if theory > 0.0 and replay > 0.0:
             yield (
@@ -196,9 +201,8 @@ def _times(factor: float) -> str:
 
 
 def _utilization(engine: Engine) -> float:
-    device = engine.devices[0]
     rate = sum(disk.arrivals.rate for disk in engine.disks if isinstance(disk.arrivals, Poisson))
-    return rate / float(device.rates(max(device.servers or 0, len(device.curve or ()))).max())
+    return rate / engine.devices[0].capacity
 
 
 def _enough(point: OperatingPoint, requests: int) -> int:

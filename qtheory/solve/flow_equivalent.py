@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from qtheory.arrivals import Poisson
 from qtheory.engine import Device, Engine
 from qtheory.markov.merging import Group, merge_all, split_all
-from qtheory.solve.product_form import common_refusal, solve_station
+from qtheory.solve.product_form import common_refusal, continued, solve_station
 from qtheory.solve.sojourn import LineThenDevice, Servers, Sojourn
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
 
@@ -68,7 +68,7 @@ def solve(engine: Engine) -> SteadyState:
         rates = equivalent_rates(engine, shares, slots)
         state = solve_station(
             engine.disks,
-            np.concatenate([rates, np.full(engine.most - slots, rates[-1])]),
+            continued(rates, engine.most),
             slots,
             None,
             refused=False,
@@ -83,10 +83,7 @@ def solve(engine: Engine) -> SteadyState:
         disk if device.service is None else replace(disk, mean_wait=max(disk.mean_response - device.service.mean, 0.0))
         for disk, device in zip(state.disks, engine.devices, strict=True)
     )
-    used = [
-        disk.throughput / float(device.rates(max(device.servers or 0, len(device.curve or ()))).max())
-        for disk, device in zip(disks, engine.devices, strict=True)
-    ]
+    used = [disk.throughput / device.capacity for disk, device in zip(disks, engine.devices, strict=True)]
     return replace(
         state,
         method="flow_equivalent",

@@ -84,10 +84,9 @@ def population(
 
 
 def _reach(series: Sequence[NDArray[np.float64]], factor: NDArray[np.float64]) -> int:
-    """Largest total that can matter, from r[n] <= Σ_i g_i[1] / (n+1) for log-concave series of finite support.
+    """Largest total that can matter, from (n+1) r[n] <= ρ = Σ_i max_k k r_i[k−1].
 
-    (n+1) G[n+1] = Σ_i Σ_k k g_i[k] G_{−i}[n+1−k], and k g_i[k] <= k r_i[k−1] g_i[k−1]: with ρ = max_k k r_i[k−1] summed
-    over the disks, (n+1) r[n] <= ρ.
+    For (n+1) G[n+1] = Σ_i Σ_k k g_i[k] G_{−i}[n+1−k], and k g_i[k] = k r_i[k−1] g_i[k−1].
     """
     bound = sum(float(np.max(np.arange(1, len(s) + 1) * s)) for s in series)
     height = np.cumsum(np.log(bound * factor / np.arange(1, len(factor) + 1)))
@@ -101,17 +100,14 @@ def disk_state(
     accepting: NDArray[np.float64],
     refused: NDArray[np.float64],
     waiting: NDArray[np.float64],
-    throughput: float | None = None,
+    throughput: float,
 ) -> DiskState:
     """One disk's quantities from the law of its number, parted by whether the engine accepts or refuses then.
 
-    `waiting[k]` is the mean fraction of its k requests that wait, times P(n_i = k). `throughput` is needed for a
-    saturated disk only, whose arrival rate is infinite; others accept at λ_i(k).
+    `waiting[k]` is the mean fraction of its k requests that wait, times P(n_i = k).
     """
     law = accepting + refused
     present = np.arange(disk.most + 1)
-    if throughput is None:
-        throughput = float(accepting[:-1] @ disk.arrival_rates())
     lost = isinstance(disk.arrivals, Poisson)
     mean = float(law @ present)
     return DiskState(

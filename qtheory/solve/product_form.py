@@ -51,11 +51,15 @@ def solve(engine: Engine) -> SteadyState:
     return solve_station(engine.disks, *station_rates(engine), engine.devices[0], refused=engine.hold == "refuse")
 
 
-def station_rates(engine: Engine) -> tuple[NDArray[np.float64], int]:
-    """Completion rates with 1, 2, ..., most present, and the slots that can be used."""
-    slots = min(engine.queue_length or engine.most, engine.most)
-    rates = engine.devices[0].rates(slots)
-    return np.concatenate([rates, np.full(engine.most - slots, rates[-1])]), slots
+def station_rates(engine: Engine, limit: int | None = None) -> tuple[NDArray[np.float64], int]:
+    """Completion rates with 1, 2, ..., most present, and the slots that can be used, at most `limit` of them."""
+    slots = min(engine.queue_length or engine.most, engine.most, limit or engine.most)
+    return continued(engine.devices[0].rates(slots), engine.most), slots
+
+
+def continued(rates: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """The rates, the last of them kept up to `most` present: what is beyond the slots waits."""
+    return np.concatenate([rates, np.full(most - len(rates), rates[-1])])
 
 
 def station_population(disks: tuple[Disk, ...], rates: NDArray[np.float64]) -> Population:
@@ -91,7 +95,7 @@ def solve_station(
     present = np.maximum(totals, 1)
     full = np.where(totals == slots, pmf, 0.0) if refused else np.zeros(len(pmf))
     states = tuple(
-        disk_state(disk, accepting, at_full, in_line, _saturated_throughput(disk, flow / present))
+        disk_state(disk, accepting, at_full, in_line, _throughput(disk, accepting, flow / present))
         for disk, accepting, at_full, in_line in zip(
             disks, number.split(pmf - full), number.split(full), number.split(pmf * waiting / present), strict=True
         )
@@ -109,7 +113,7 @@ def solve_station(
         mean_response=mean / throughput,
         mean_in_system=mean,
         mean_in_flight=float(np.minimum(totals, slots) @ pmf),
-        utilization=throughput / float(rates.max() if device is None else device.rates(len(device.curve or ())).max())
+        utilization=throughput / (float(rates.max()) if device is None else device.capacity)
         if servers is None
         else float(np.minimum(totals, starting) @ pmf) / servers,
         in_system_pmf=pmf,
@@ -118,9 +122,9 @@ def solve_station(
     )
 
 
-def _saturated_throughput(disk: Disk, shares: NDArray[np.float64]) -> float | None:
-    """Completions of a saturated disk, its constant part of what is present; None for others."""
-    return disk.most * float(shares.sum()) if disk.saturated else None
+def _throughput(disk: Disk, accepting: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
+    """Arrivals accepted; of a saturated disk, whose rate is infinite, completions: its constant part of `shares`."""
+    return disk.most * float(shares.sum()) if disk.saturated else float(accepting[:-1] @ disk.arrival_rates())
 
 
 def _sojourn(

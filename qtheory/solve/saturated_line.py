@@ -17,6 +17,7 @@ Q >= (N − 1)(1 − ε)/ε, linear in the number of disks.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,18 +49,23 @@ def refusal(engine: Engine) -> str | None:
 
 def at_devices(engine: Engine) -> list[NDArray[np.float64]]:
     """P(n_i = k at its device), k = 0..K_i, for each disk."""
-    slots = engine.queue_length
-    assert slots is not None
-    series = [
-        (disk.most - np.arange(disk.most)) / device.rates(disk.most)
-        for disk, device in zip(engine.disks, engine.devices, strict=True)
-    ]
-    root, kinds = merge_all(series, slots)
+    assert engine.queue_length is not None
+    return _at_devices(engine, [disk.most for disk in engine.disks], engine.queue_length)
+
+
+def line_series(engine: Engine, requests: Sequence[int]) -> list[NDArray[np.float64]]:
+    """Ratios of the disks' series 1/[(K − n)! Π μ(j)] when disk i has K = requests[i]."""
+    return [(k - np.arange(k)) / device.rates(k) for k, device in zip(requests, engine.devices, strict=True)]
+
+
+def _at_devices(engine: Engine, requests: Sequence[int], slots: int) -> list[NDArray[np.float64]]:
+    """P(n_i = k at its device) when disk i has requests[i] and `slots` of all are submitted."""
+    root, kinds = merge_all(line_series(engine, requests), slots)
     total = np.zeros(slots + 1)
     total[slots] = 1.0
     laws = split_all(root, total)
     found = (laws[kind] for kind in kinds)
-    return [np.pad(law, (0, disk.most + 1 - len(law))) for disk, law in zip(engine.disks, found, strict=True)]
+    return [np.pad(law, (0, k + 1 - len(law))) for k, law in zip(requests, found, strict=True)]
 
 
 def solve(engine: Engine) -> SteadyState:
@@ -78,7 +84,7 @@ def solve(engine: Engine) -> SteadyState:
         waiting = all_present * (disk.most - busy) / disk.most
         states.append(disk_state(disk, all_present, np.zeros(disk.most + 1), waiting, throughput))
         used.append(busy if device.servers is not None else throughput)
-        capacity.append(float(device.servers or max(device.curve or (0.0,))))
+        capacity.append(float(device.servers or device.capacity))
     throughput = sum(state.throughput for state in states)
     most = sum(disk.most for disk in engine.disks)
     pmf = np.zeros(most + 1)
@@ -142,14 +148,4 @@ def _found(engine: Engine, own: int) -> NDArray[np.float64]:
     """Law of the others that a request of disk `own` finds at its device."""
     assert engine.queue_length is not None
     others = [disk.most - (i == own) for i, disk in enumerate(engine.disks)]
-    if engine.queue_length == 1 or others[own] == 0:
-        return np.ones(1)
-    series = [
-        (most - np.arange(most)) / device.rates(most)
-        for most, device in zip(others, engine.devices, strict=True)
-        if most > 0
-    ]
-    root, kinds = merge_all(series, engine.queue_length - 1)
-    total = np.zeros(engine.queue_length)
-    total[-1] = 1.0
-    return split_all(root, total)[kinds[own - sum(most == 0 for most in others[:own])]]
+    return _at_devices(engine, others, engine.queue_length - 1)[own]

@@ -132,7 +132,6 @@ def _solve_disk(
     if device.servers is not None and device.service is not None:
         busy = float(np.minimum(present, starting) @ law)
         return state, Servers(found, starting, 1.0 / device.service.mean), in_flight, busy, float(device.servers)
-    fastest = float(max(device.curve or (0.0,)))
     sojourn: Sojourn
     if disk.saturated:
         # Never fewer than its slots present: sharing their rate is the same as that many equal servers.
@@ -141,7 +140,7 @@ def _solve_disk(
         # Given its own number, a disk's arrivals are accepted this often.
         open_share = np.divide(accepting, law, out=np.ones(len(law)), where=law > 0.0)[:-1]
         sojourn = Curve(found, starting, np.append(disk.arrival_rates() * open_share, 0.0), station.rates)
-    return state, sojourn, in_flight, state.throughput, fastest
+    return state, sojourn, in_flight, state.throughput, device.capacity
 
 
 def _warnings(engine: Engine, full: NDArray[np.float64]) -> tuple[str, ...]:

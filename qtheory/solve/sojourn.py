@@ -132,8 +132,8 @@ class LineThenDevice:
             return total
         waiting = np.cumsum(self.line[:0:-1])[::-1]
         total += at_ticks(self.rate * t, waiting)
-        # ∫ density of the line's wait at u × P(device's part > t − u) du, by Gauss-Legendre. A wait for j completions is
-        # spread over √j of them, so a panel of a few √(rate · t) completions sees a smooth density, however long the line.
+        # ∫ density of the line's wait at u × P(device's part > t − u) du, by Gauss-Legendre. A wait for j completions
+        # is spread over √j of them, so that a panel of a few √(rate · t) completions sees a smooth density.
         edges = np.linspace(0.0, t, 1 + math.ceil(math.sqrt(self.rate * t) / PANEL))
         for begin, end in pairwise(edges):
             for node, weight in zip(NODES, WEIGHTS, strict=True):
