@@ -1,8 +1,8 @@
 """Recorded request streams: `read_trace` finds the format and returns a `Trace`.
 
 One file for each format. A reader is a module with `sniff(head)`, whether a file's first bytes are in its format,
-and `read(file)`, which returns the `Trace`; it is entered in `READERS` below, and that is all. Most readers part the
-rows of a `TraceFile` into columns and hand them to `gather`, which checks what all formats share.
+`records(file)`, which yields what is in it a frame at a time (`qtheory.traces.records` says in which columns), and
+`TICKS_PER_SECOND` of its arrival times; it is entered in `READERS` below, and that is all.
 
 A trace is never half-read without a word. What cannot be used raises `TraceError`, one line with file, line number,
 what is wrong, and the row; records out of order are sorted, incomplete ones left out, and bad ones skipped if the
@@ -11,14 +11,19 @@ user asks for it, each with a count in the trace's `warnings`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import resources
 from os import PathLike
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from qtheory.arguments import choice
 from qtheory.traces import own, parquet, qemu
 from qtheory.traces.file import TraceError, TraceFile
+from qtheory.traces.records import Records, gather
 from qtheory.traces.trace import OPERATIONS, Trace
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = ["OPERATIONS", "READERS", "Trace", "TraceError", "bundled_trace", "read_trace"]
 
@@ -29,8 +34,12 @@ class Reader(Protocol):
     def sniff(self, head: bytes, /) -> bool:
         """Whether a file that starts with `head` is in this format."""
 
-    def read(self, file: TraceFile, /) -> Trace:
-        """The trace in the file."""
+    def records(self, file: TraceFile, /) -> Iterator[pl.DataFrame]:
+        """The records in the file; see `qtheory.traces.records`."""
+
+    @property
+    def TICKS_PER_SECOND(self) -> int:
+        """Ticks of the arrival times in a second: 1 where they are in seconds."""
 
 
 READERS: dict[str, Reader] = {"qtheory": own, "parquet": parquet, "qemu": qemu}
@@ -65,10 +74,14 @@ def read_trace(path: str | PathLike[str], format: str | None = None, *, skip_bad
     """
     if format is not None:
         choice("format", format, READERS)
-    file = TraceFile(path, skip_bad_rows=skip_bad_rows)
+    return gather(_records(TraceFile(path, skip_bad_rows=skip_bad_rows), format))
+
+
+def _records(file: TraceFile, format: str | None) -> Records:
+    """What the reader of this format, or of the one that the content shows, finds in the file."""
     for name, reader in READERS.items():
         if format == name or (format is None and reader.sniff(file.head)):
-            return reader.read(file)
+            return Records(file, reader.records(file), reader.TICKS_PER_SECOND)
     first = file.head.split(b"\n", 1)[0].decode("utf-8", "replace")
     raise file.error(f"the content is in none of the known formats ({', '.join(READERS)})", 1, first)
 

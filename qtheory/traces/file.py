@@ -1,13 +1,15 @@
 """A trace file while it is read: what is in it, and what becomes of its bad rows.
 
 A reader asks a `TraceFile` for `rows()`: polars frames with the columns `line` (counted from 1, decompressed) and
-`row` (its text), a block of lines at a time, so that the text is never in memory as a whole. gzip, bzip2, xz and,
-from Python 3.14, zstd are told by their first bytes and unpacked on the way.
+`row` (its text), a block of lines at a time, so that the text is never in memory as a whole; or, where rows are
+fields between separators, `qtheory.traces.fields` for typed columns. gzip, bzip2, xz and, from Python 3.14, zstd are
+told by their first bytes and unpacked on the way.
 
 The reader then states the rules that rows must keep. `sift` drops those that do not, which means: the first one
 raises `TraceError`, naming file, line, rule and row; or, with `skip_bad_rows`, each is counted under the rule it
 broke, and the counts become warnings of the trace. Only rows can be skipped. A file that is damaged as a whole
-(cut short, not text, another format) is always refused.
+(cut short, not text, another format) is always refused. A row that is refused is read again for the message, so that
+readers need not carry the text along.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import bz2
 import gzip
 import importlib
 import lzma
+import mmap
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -60,6 +63,8 @@ class TraceFile:
         self.path = os.fspath(path)
         self.skip_bad_rows = skip_bad_rows
         self.comments: list[str] = []  # what the file or its reader says about the trace as a whole
+        self.text_of: Callable[[int], str | None] = self._text_of  # the text of a line, for errors
+        self.origin = 0.0  # s, what the file says that its time 0 is on a clock outside it
         self._skipped: dict[str, tuple[int, int]] = {}  # by broken rule: how many rows, and the first one's line
         self._notes: list[str] = []
         if not self.head:
@@ -87,9 +92,14 @@ class TraceFile:
         rows = [_counted(n, "bad row", f"skipped: {wrong} (first at line {line})") for line, n, wrong in skipped]
         return (*rows, *self._notes)
 
+    def assume(self, what: str) -> None:
+        """Say in the comments what the file leaves open and the reader took for granted."""
+        self.comments.append(f"assumed: {what}")
+
     def warn(self, note: str) -> None:
-        """Add a sentence to the warnings."""
-        self._notes.append(note)
+        """Add a sentence to the warnings, once."""
+        if note not in self._notes:
+            self._notes.append(note)
 
     def warn_of(self, count: int, noun: str, what: str) -> None:
         """Add "3 NOUNs WHAT" to the warnings, if there are any."""
@@ -100,10 +110,10 @@ class TraceFile:
         """The error to raise for this file."""
         return TraceError.at(self.path, wrong, line, row)
 
-    def refuse(self, wrong: str, line: int, row: str | None, count: int = 1) -> None:
+    def refuse(self, wrong: str, line: int, count: int = 1) -> None:
         """Raise for a bad row; or count it (with others that broke the same rule later on) when they are skipped."""
         if not self.skip_bad_rows:
-            raise self.error(wrong, line, row)
+            raise self.error(wrong, line, self.text_of(line))
         before, first = self._skipped.get(wrong, (0, line))
         self._skipped[wrong] = (before + count, min(first, line))
 
@@ -111,7 +121,7 @@ class TraceFile:
         """The rows that keep all rules; the others are refused, each for the first rule that it breaks.
 
         `rules` maps what is wrong with a row that breaks the rule to the condition that good rows meet (null counts
-        as broken). `rows` has the columns `line` and `row`.
+        as broken). `rows` has the column `line`.
         """
         import polars as pl
 
@@ -120,35 +130,57 @@ class TraceFile:
         if good.all():
             return rows
         broken = pl.coalesce(pl.when(~keeps).then(pl.lit(wrong)) for wrong, keeps in zip(rules, kept, strict=True))
-        bad = rows.select("line", "row", wrong=broken).filter(~good)
+        bad = rows.select("line", wrong=broken).filter(~good)
         if not self.skip_bad_rows:
-            line, row, wrong = bad.row(0)
-            self.refuse(wrong, line, row)
+            line, wrong = bad.row(0)
+            self.refuse(wrong, line)
         for (wrong,), group in bad.group_by(["wrong"]):
-            self.refuse(str(wrong), int(group["line"][0]), None, len(group))
+            self.refuse(str(wrong), int(group["line"][0]), len(group))
         return rows.filter(good)
 
     def rows(self) -> Iterator[pl.DataFrame]:
         """All lines, a frame of `line` and `row` at a time; lines that are not UTF-8 are refused."""
         import polars as pl
 
-        for first, data in self._blocks():
-            try:
-                text, garbled = data.decode("utf-8-sig" if first == 1 else "utf-8"), False
-            except UnicodeDecodeError:
-                text, garbled = data.decode("utf-8", "replace"), True
-            if not text.endswith("\n"):
-                self.warn("the last line has no line end: the file may have been cut short")
-            lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
-            schema = {"line": pl.Int64, "row": pl.String}
-            frame = pl.DataFrame({"line": range(first, first + len(lines)), "row": lines}, schema)
-            if garbled:
-                frame = self.sift(frame, {"not UTF-8 text": ~pl.col("row").str.contains("\ufffd", literal=True)})
-            yield frame
+        for first, block in self.blocks():
+            count = block.count(b"\n") + (not block.endswith(b"\n"))
+            yield self.lines(pl.int_range(first, first + count, eager=True), block)
+
+    def heading(self, mark: bytes) -> Iterator[bytes]:
+        """The lines from the first on, up to and with the first after it that does not start with `mark`."""
+        for first, block in self.blocks():
+            start = 0
+            while start < len(block):
+                end = block.find(b"\n", start) % (len(block) + 1)  # not found: the end of the block
+                yield block[start:end].removesuffix(b"\r")
+                if not block.startswith(mark, start) and (first > 1 or start > 0):
+                    return
+                start = end + 1
+
+    def lines(self, line: pl.Series, block: bytes) -> pl.DataFrame:
+        """The lines of a block as `rows` has them; `line` has their numbers."""
+        import polars as pl
+
+        try:
+            text, garbled = block.decode("utf-8-sig" if line[0] == 1 else "utf-8"), False
+        except UnicodeDecodeError:
+            text, garbled = block.decode("utf-8", "replace"), True
+        row = pl.Series([text.replace("\r\n", "\n").removesuffix("\n")]).str.split("\n").explode()
+        frame = pl.DataFrame({"line": line, "row": row})
+        if garbled:
+            frame = self.sift(frame, {"not UTF-8 text": ~pl.col("row").str.contains("\ufffd", literal=True)})
+        return frame
 
     def content(self) -> bytes:
         """The whole content, unpacked."""
         return b"".join(self._pieces(BLOCK))
+
+    def mapped(self) -> bytes | mmap.mmap:
+        """The whole content; not in memory where the file is not packed."""
+        with open(self.path, "rb") as packed:
+            if self._unpacked(packed) is packed:
+                return mmap.mmap(packed.fileno(), 0, access=mmap.ACCESS_READ)
+        return self.content()
 
     def text(self) -> str:
         """The whole content as text."""
@@ -157,7 +189,7 @@ class TraceFile:
         except UnicodeDecodeError:
             raise self.error("not UTF-8 text") from None
 
-    def _blocks(self) -> Iterator[tuple[int, bytes]]:
+    def blocks(self) -> Iterator[tuple[int, bytes]]:
         """Whole lines, at least BLOCK bytes of them but for the last time, with the number of the first."""
         line, held, size = 1, [b""], 0
         for piece in self._pieces(BLOCK):
@@ -171,7 +203,18 @@ class TraceFile:
             line += block.count(b"\n")
             held, size = [piece[cut:]], len(piece) - cut
         if block := b"".join(held):
+            if not block.endswith(b"\n"):
+                self.warn("the last line has no line end: the file may have been cut short")
             yield line, block
+
+    def _text_of(self, line: int) -> str | None:
+        """The text of one line, read again."""
+        for first, block in TraceFile(self.path).blocks():
+            end = first + block.count(b"\n")
+            if line < end or not block.endswith(b"\n"):
+                row = block.split(b"\n")[line - first].removesuffix(b"\r").decode("utf-8", "replace")
+                return row.removeprefix("\ufeff") if line == 1 else row
+        return None
 
     def _pieces(self, most: int) -> Iterator[bytes]:
         """The unpacked content, piece by piece of at most `most` bytes."""

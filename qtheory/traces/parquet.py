@@ -1,10 +1,10 @@
 """The project's own format as Parquet: the columns of `qtheory.traces.own`, null where nothing is recorded.
 
-The file's metadata hold the version under `qtheory-trace`, the comments, a line each, under `comments`, and under
-`checksum` the CRC-32 of everything before the footer, in eight hexadecimal digits: Parquet readers check little, so
-a damaged file would give wrong numbers, or end the whole process where a length is damaged. A file that another
-program wrote without these entries is read by its columns alone, without that protection. "Lines" in errors count
-rows from 1.
+The file's metadata hold the version under `qtheory-trace`, the comments, a line each, under `comments`, what its time
+0 is on another clock under `origin`, and under `checksum` the CRC-32 of everything before the footer, in eight
+hexadecimal digits: Parquet readers check little, so a damaged file would give wrong numbers, or end the whole process
+where a length is damaged. A file that another program wrote without these entries is read by its columns alone,
+without that protection. "Lines" in errors count rows from 1.
 """
 
 from __future__ import annotations
@@ -12,19 +12,24 @@ from __future__ import annotations
 import io
 import re
 import zlib
+from collections.abc import Callable, Iterator
+from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtheory.arguments import real
 from qtheory.traces.file import TraceFile
-from qtheory.traces.own import BYTES, COLUMNS, REQUIRED, TIMES, VERSION
-from qtheory.traces.records import gather
+from qtheory.traces.own import KINDS, REQUIRED, VERSION
 from qtheory.traces.trace import Trace
 
 if TYPE_CHECKING:
     import polars as pl
 
+TICKS_PER_SECOND = 1
+ROWS = 1 << 18  # read at a time
 VERSION_KEY = "qtheory-trace"
 COMMENTS_KEY = "comments"
+ORIGIN_KEY = "origin"
 CHECKSUM_KEY = "checksum"
 UNKNOWN = "crc32:--------"  # holds the place until the bytes are there
 
@@ -34,30 +39,38 @@ def sniff(head: bytes) -> bool:
     return head.startswith(b"PAR1")
 
 
-def read(file: TraceFile) -> Trace:
-    """Read the file; raises TraceError as the package's text says."""
+def records(file: TraceFile) -> Iterator[pl.DataFrame]:
+    """The records in the file; raises TraceError as the package's text says."""
     import polars as pl
 
     if not sniff(file.head):
         raise file.error("not a Parquet file")
-    content = file.content()
+    content = file.mapped()
+    packed = isinstance(content, bytes)
     try:
-        metadata = pl.read_parquet_metadata(io.BytesIO(content))
+        metadata = pl.read_parquet_metadata(io.BytesIO(content) if packed else file.path)
         if (version := metadata.get(VERSION_KEY, VERSION)) != VERSION:
             raise file.error(f"version {version!r} of the format is not known, only {VERSION}")
         ours = VERSION_KEY in metadata or CHECKSUM_KEY in metadata
         if ours and metadata.get(CHECKSUM_KEY) != _checksum(content):
             raise file.error("the Parquet data are damaged (the checksum differs)")
-        rows = _typed(file, pl.read_parquet(io.BytesIO(content)))
+        file.comments.extend(metadata[COMMENTS_KEY].split("\n") if metadata.get(COMMENTS_KEY) else ())
+        file.origin = _origin(file, metadata.get(ORIGIN_KEY, "0"))
+        table = pl.scan_parquet(io.BytesIO(content) if packed else file.path, glob=False)
+        _check(file, table.collect_schema())
+        for start in range(0, int(table.select(pl.len()).collect().item()), ROWS):
+            frame = table.slice(start, ROWS).collect()
+            file.text_of = _shown(frame, start)
+            yield _typed(frame, start)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as broken:
         raise file.error(f"the Parquet data are cut short or damaged ({str(broken).splitlines()[0]})") from None
-    file.comments.extend(metadata[COMMENTS_KEY].split("\n") if metadata.get(COMMENTS_KEY) else ())
-    return gather(file, [rows])
 
 
 def write(trace: Trace, path: Path) -> None:
     """Write the trace to `path`."""
     metadata = {CHECKSUM_KEY: UNKNOWN, VERSION_KEY: VERSION, COMMENTS_KEY: "\n".join(trace.comments)}
+    if trace.origin:
+        metadata[ORIGIN_KEY] = repr(trace.origin)
     buffer = io.BytesIO()
     trace.to_polars().write_parquet(buffer, metadata=metadata)
     content = buffer.getvalue()
@@ -69,34 +82,47 @@ def write(trace: Trace, path: Path) -> None:
     path.write_bytes(content[:place] + _checksum(content).encode() + content[place + len(UNKNOWN) :])
 
 
-def _footer(content: bytes) -> int:
+def _footer(content: bytes | mmap) -> int:
     """Where the footer starts: its length stands before the closing magic."""
     return len(content) - 8 - int.from_bytes(content[-8:-4], "little")
 
 
-def _checksum(content: bytes) -> str:
-    return f"crc32:{zlib.crc32(content[: _footer(content)]):08x}"
+def _checksum(content: bytes | mmap) -> str:
+    with memoryview(content) as view:
+        return f"crc32:{zlib.crc32(view[: _footer(content)]):08x}"
 
 
-def _typed(file: TraceFile, frame: pl.DataFrame) -> pl.DataFrame:
-    """The columns as `gather` wants them; others are refused."""
+def _origin(file: TraceFile, text: str) -> float:
+    try:
+        return real(ORIGIN_KEY, float(text))
+    except ValueError:
+        raise file.error(f"{ORIGIN_KEY} must be a number, not {text!r}") from None
+
+
+def _check(file: TraceFile, schema: pl.Schema) -> None:
+    """Refuse columns that `qtheory.traces.own` does not have, or of another kind."""
+    for name in REQUIRED:
+        if name not in schema:
+            raise file.error(f"the column {name!r} is missing")
+    for name, kind in schema.items():
+        if name not in KINDS:
+            raise file.error(f"unknown column {name!r}, not one of {', '.join(KINDS)}")
+        if KINDS[name] == "decimal" and not kind.is_numeric():
+            raise file.error(f"the column {name!r} must hold numbers, not {kind}")
+        if KINDS[name] == "whole" and not kind.is_integer():
+            raise file.error(f"the column {name!r} must hold whole numbers, not {kind}")
+
+
+def _typed(frame: pl.DataFrame, start: int) -> pl.DataFrame:
+    """The columns as records have them."""
     import polars as pl
 
-    for name in REQUIRED:
-        if name not in frame.columns:
-            raise file.error(f"the column {name!r} is missing")
-    for name, kind in frame.schema.items():
-        if name not in COLUMNS:
-            raise file.error(f"unknown column {name!r}, not one of {', '.join(COLUMNS)}")
-        if name in TIMES and not kind.is_numeric():
-            raise file.error(f"the column {name!r} must hold numbers, not {kind}")
-        if name in BYTES and not kind.is_integer():
-            raise file.error(f"the column {name!r} must hold whole numbers, not {kind}")
-    return frame.select(
-        pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("line"),
-        pl.concat_str(pl.all().cast(pl.String).fill_null(""), separator=",").alias("row"),
-        *(pl.col(name).cast(pl.Float64) for name in TIMES if name in frame.columns),
-        *(pl.col(name).cast(pl.Int64) for name in BYTES if name in frame.columns),
-        pl.col("disk").cast(pl.String),
-        (pl.col("op").cast(pl.String).fill_null("other") if "op" in frame.columns else pl.lit("other")).alias("op"),
-    )
+    types = {"decimal": pl.Float64, "whole": pl.Int64, "text": pl.String}
+    typed = frame.select(pl.col(name).cast(types[KINDS[name]]) for name in frame.columns)
+    op = pl.col("op").fill_null("other") if "op" in frame.columns else pl.lit("other")
+    return typed.with_columns(line=pl.int_range(start + 1, start + len(frame) + 1, dtype=pl.Int64), op=op)
+
+
+def _shown(frame: pl.DataFrame, start: int) -> Callable[[int], str]:
+    """The text of a row, by its number."""
+    return lambda row: ",".join("" if value is None else str(value) for value in frame.row(row - start - 1))

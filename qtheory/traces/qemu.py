@@ -23,8 +23,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qtheory.traces.file import TraceFile
-from qtheory.traces.records import gather
-from qtheory.traces.trace import Trace
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,13 +41,11 @@ def sniff(head: bytes) -> bool:
     return re.search(rf"(?m)^({STAMP}[a-z]\w+ |{EVENT} )".encode(), head) is not None
 
 
-def read(file: TraceFile) -> Trace:
-    """Read the log; raises TraceError as the package's text says."""
-    return gather(file, _requests(file), ticks_per_second=TICKS_PER_SECOND)
+def records(file: TraceFile) -> Iterator[pl.DataFrame]:
+    """The paired requests, in the order of their submission; what stays single goes to the warnings.
 
-
-def _requests(file: TraceFile) -> Iterator[pl.DataFrame]:
-    """The paired requests, in the order of their submission; what stays single goes to the warnings."""
+    Raises TraceError as the package's text says.
+    """
     import polars as pl
 
     disks: dict[str, str] = {}  # name by vdev
@@ -58,7 +54,7 @@ def _requests(file: TraceFile) -> Iterator[pl.DataFrame]:
     waiting: dict[str, deque[int]] = {}  # by pointer, oldest first
     orphans = shared = failed = refused = 0
     for rows in file.rows():
-        for line, row, now, op, request, vdev, sector, sectors, ret in _events(file, rows).iter_rows():
+        for line, now, op, request, vdev, sector, sectors, ret in _events(file, rows).iter_rows():
             queue = waiting.setdefault(request, deque())
             if op is not None:
                 shared += bool(queue)
@@ -74,7 +70,7 @@ def _requests(file: TraceFile) -> Iterator[pl.DataFrame]:
                     responses[index] = response / TICKS_PER_SECOND
                 else:
                     refused += 1
-                    file.refuse("the completion is stamped before its request", line, row)
+                    file.refuse("the completion is stamped before its request", line)
             else:
                 orphans += 1
 
@@ -88,10 +84,8 @@ def _requests(file: TraceFile) -> Iterator[pl.DataFrame]:
         shared, "request", "under a pointer still in flight: paired oldest first, with uncertain response times"
     )
     columns = {"line": pl.Int64, "arrival": pl.Int64, "disk": pl.String, "op": pl.String}
-    records = pl.DataFrame(submitted, columns | {"offset": pl.Int64, "size": pl.Int64}, orient="row")
-    yield records.with_columns(row=pl.lit(None, pl.String), response=pl.Series(responses, dtype=pl.Float64)).drop_nulls(
-        "response"
-    )
+    paired = pl.DataFrame(submitted, columns | {"offset": pl.Int64, "size": pl.Int64}, orient="row")
+    yield paired.with_columns(response=pl.Series(responses, dtype=pl.Float64)).drop_nulls("response")
 
 
 def _events(file: TraceFile, rows: pl.DataFrame) -> pl.DataFrame:
@@ -114,4 +108,4 @@ def _events(file: TraceFile, rows: pl.DataFrame) -> pl.DataFrame:
             "sector and nsectors must be below 2^52": ~submits | ((sector < 1 << 52) & (sectors < 1 << 52)),
         },
     )
-    return events.select("line", "row", "now", "op", "request", "vdev", "sector", "sectors", "ret")
+    return events.select("line", "now", "op", "request", "vdev", "sector", "sectors", "ret")

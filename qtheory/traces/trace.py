@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from qtheory.arguments import real
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,6 +25,25 @@ if TYPE_CHECKING:
 OPERATIONS = ("read", "write", "flush", "discard", "other")
 LONGEST = 4e9  # s, until 2096: a longer time is in another unit, and all sums still fit in 64 bits of nanoseconds
 NOT_IN_NAMES = r'[,"\r\n]'
+
+
+class Block(NamedTuple):
+    """A stretch of a trace, for those who go through it once; the arrays as in `Trace`.
+
+    Disks are numbered in the order in which they first appear.
+    """
+
+    arrival: NDArray[np.float64]
+    disk: NDArray[np.int64]
+    op: NDArray[np.int8]
+    offset: NDArray[np.int64]
+    size: NDArray[np.int64]
+    response: NDArray[np.float64] | None
+    service: NDArray[np.float64] | None
+
+    def take(self, which: Any) -> Block:
+        """Some of its requests, by slice, mask or index."""
+        return Block(*(None if column is None else column[which] for column in self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,6 +66,8 @@ class Trace:
         From arrival to completion [s]; None: not recorded.
     service : array of float or None
         From the start of service to completion [s]; None: not recorded.
+    origin : float
+        Time 0 of `arrival` on the recording's own clock [s], such as the Unix epoch's; 0 where that is not known.
     source : str
         Where the trace comes from.
     comments : sequence of str
@@ -70,6 +93,7 @@ class Trace:
     size: NDArray[np.int64]
     response: NDArray[np.float64] | None = None
     service: NDArray[np.float64] | None = None
+    origin: float = 0.0
     source: str = ""
     comments: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -85,6 +109,7 @@ class Trace:
         size: ArrayLike,
         response: ArrayLike | None = None,
         service: ArrayLike | None = None,
+        origin: float = 0.0,
         source: str = "",
         comments: Sequence[str] = (),
         warnings: Sequence[str] = (),
@@ -103,6 +128,7 @@ class Trace:
         put(self, "size", _whole("size", size, n, np.int64))
         put(self, "response", None if response is None else _times("response", response, n))
         put(self, "service", None if service is None else _times("service", service, n))
+        put(self, "origin", real("origin", origin))
         put(self, "source", source)
         put(self, "comments", tuple(comments))
         put(self, "warnings", tuple(warnings))
@@ -159,6 +185,7 @@ class Trace:
             size=self.size[chosen],
             response=None if self.response is None else self.response[chosen],
             service=None if self.service is None else self.service[chosen],
+            origin=self.origin,
             source=self.source,
             comments=self.comments,
             warnings=self.warnings,
