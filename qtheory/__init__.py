@@ -13,7 +13,7 @@ from qtheory.result import Estimate
 from qtheory.simulate import simulate
 from qtheory.sizing import disk_count_sweep, queue_length_sweep
 from qtheory.solve import solve
-from qtheory.traces import Trace, TraceError, bundled_trace, read_trace
+from qtheory.traces import Trace, TraceError, TraceStream, bundled_trace, read_trace, scan_trace
 
 __all__ = [
     "Closed",
@@ -26,12 +26,14 @@ __all__ = [
     "Poisson",
     "Trace",
     "TraceError",
+    "TraceStream",
     "bundled_trace",
     "disk_count_sweep",
     "drain_time",
     "engines",
     "queue_length_sweep",
     "read_trace",
+    "scan_trace",
     "simulate",
     "solve",
 ]

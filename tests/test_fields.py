@@ -18,10 +18,28 @@ digits = st.text("0123456789", max_size=20)
 number = st.one_of(
     digits,
     st.builds("{}.{}".format, digits, digits),
+    st.builds("{}.{}000000".format, digits, digits),
     st.builds("{}.{}e{}".format, digits, digits, st.integers(-40, 40)),
     st.floats(0, allow_infinity=False).map(repr),
     st.text("0123456789.eE+- x", max_size=12),
-    st.sampled_from(["nan", "inf", "-1", "+1", ".5", "5.", "1e400", "9007199254740993", "0x10", "1_000", "1e", "٣"]),
+    st.sampled_from(
+        [
+            "nan",
+            "inf",
+            "-1",
+            "+1",
+            ".5",
+            "5.",
+            "1e400",
+            "9007199254740993",
+            "1455592813.123456000",
+            "9223372036.854775808",
+            "0x10",
+            "1_000",
+            "1e",
+            "٣",
+        ]
+    ),
 )
 name = st.one_of(
     st.sampled_from(["vda", "vdb", "", "hm_0"]), st.text(max_size=3), st.text("ab", min_size=60, max_size=70)

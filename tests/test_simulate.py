@@ -349,7 +349,7 @@ def test_import_is_light():
 
 
 def test_progress_bar_changes_nothing(monkeypatch):
-    from qtheory.simulate import progress
+    from qtheory import progress
 
     monkeypatch.setattr(progress, "PATIENCE", 0.0)
     engine = station(0.5, 1, 10)

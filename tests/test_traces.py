@@ -2,7 +2,6 @@
 
 import bz2
 import gzip
-import itertools
 import json
 import lzma
 import math
@@ -223,7 +222,7 @@ def test_bytes_that_are_not_text_are_bad_rows(tmp_path):
     [
         (b"", None, "t: the file is empty"),
         (gzip.compress(b""), None, "t: the file is empty"),
-        (b"time,what\n1,2\n", None, "t:1: the content is in none of the known formats (qtheory, parquet, qemu): 'time"),
+        (b"time,what\n1,2\n", None, "t:1: the content is in none of the known formats (qtheory, parquet, qemu"),
         (bytes(range(256)), None, "t:1: the content is in none of the known formats"),
         (bytes(range(256)), "qtheory", "t:1: the first line must be '# qtheory-trace 1'"),
         (b"\xff\xfe", "qtheory", "t:1: the first line must be '# qtheory-trace 1'"),
@@ -271,8 +270,8 @@ def test_files_that_cannot_be_opened(tmp_path):
         read_trace(tmp_path)
     with pytest.raises(TraceError, match="cannot be read"):
         read_trace("nul\0")
-    with pytest.raises(ValueError, match="format must be one of 'qtheory', 'parquet', 'qemu', not 'msr'"):
-        read_trace(csv(tmp_path, "0,a,,,,"), "msr")
+    with pytest.raises(ValueError, match="format must be one of 'qtheory', 'parquet', 'qemu', .*, not 'floppy'"):
+        read_trace(csv(tmp_path, "0,a,,,,"), "floppy")
 
 
 @pytest.mark.parametrize(
@@ -646,93 +645,3 @@ def test_select_cuts_and_keeps_the_clock():
         trace.write("trace.txt")
     with pytest.raises(ValueError, match="read-only"):
         trace.arrival[0] = 1.0
-
-
-def plain_figures(trace, members):
-    """The figures again, in plain Python."""
-    t = [trace.arrival[i] for i in members]
-    gaps = [b - a for a, b in itertools.pairwise(t)]
-    mean = sum(gaps) / len(gaps)
-    response = [trace.response[i] for i in members]
-    sizes = [int(trace.size[i]) for i in members if trace.size[i] >= 0]
-    mean_response = sum(response) / len(response)
-    ends = sorted(a + r for a, r in zip(t, response, strict=True))
-    dispersion = {}
-    for window in (0.01, 0.1, 1.0):
-        windows = math.floor(trace.span / window)
-        if windows >= 20:
-            counts = [0] * windows
-            for a in t:
-                if a < windows * window:
-                    counts[int(a / window)] += 1
-            average = sum(counts) / windows
-            dispersion[window] = sum((c - average) ** 2 for c in counts) / windows / average
-    return {
-        "requests": len(t),
-        "rate": (len(trace) - 1) / trace.span * len(t) / len(trace),
-        "interarrival_scv": sum((g - mean) ** 2 for g in gaps) / len(gaps) / mean**2,
-        "read_share": sum(trace.op[i] == 0 for i in members) / len(t),
-        "size_mean": sum(sizes) / len(sizes),
-        "size_p50": sorted(sizes)[math.ceil(0.5 * len(sizes)) - 1],
-        "size_p99": sorted(sizes)[math.ceil(0.99 * len(sizes)) - 1],
-        "response_mean": mean_response,
-        "response_scv": sum((r - mean_response) ** 2 for r in response) / len(response) / mean_response**2,
-        "response_p50": sorted(response)[math.ceil(0.5 * len(response)) - 1],
-        "response_p99": sorted(response)[math.ceil(0.99 * len(response)) - 1],
-        "service_mean": mean_response / 3,
-        "mean_outstanding": sum(response) / (ends[-1] - t[0]),
-        "max_outstanding": max(sum(s <= a < e for s, e in ((t[j], t[j] + response[j]) for j in range(i + 1)))
-                               for i, a in enumerate(t)),
-    }, dispersion, {size: sizes.count(size) / len(sizes) for size in set(sizes)}  # fmt: skip
-
-
-def test_summary_figures_against_plain_python():
-    trace = random_trace(3000)
-    summary = trace.summary()
-    assert summary.exact
-    assert summary.error_bound == 0.0
-    assert "sizes are over the requests that have one" in summary.warnings[0]
-    rows = [(summary.total, range(3000)), *((summary.disks[d], range(d, 3000, 3)) for d in range(3))]
-    for row, members in rows:
-        figures, dispersion, mix = plain_figures(trace, list(members))
-        for name, value in figures.items():
-            assert getattr(row, name) == pytest.approx(value, rel=1e-9), name
-        assert dict(row.dispersion) == pytest.approx(dispersion)
-        assert [window for window, _ in row.dispersion] == [0.01, 0.1]
-        assert dict(row.size_mix) == pytest.approx(mix)
-        assert [share for _, share in row.size_mix] == sorted((s for _, s in row.size_mix), reverse=True)
-    assert sum(row.rate for row in summary.disks) == pytest.approx(summary.total.rate)
-    json.dumps(summary.to_dict(), allow_nan=False)
-
-
-def test_summary_of_regular_arrivals():
-    n = 40_001
-    flat = np.zeros(n, int)
-    every = Trace(
-        arrival=np.arange(n) / 1000, disk=flat, disks=["a"], op=flat, offset=flat, size=flat, response=np.full(n, 0.004)
-    )
-    total = every.summary().total
-    assert total.rate == pytest.approx(1000.0, rel=1e-12)
-    assert total.interarrival_scv == pytest.approx(0.0, abs=1e-20)
-    assert total.dispersion == ((0.01, 0.0), (0.1, 0.0), (1.0, 0.0))
-    assert total.max_outstanding == 4  # the fifth comes as the first goes
-    assert total.response_scv == 0.0
-
-
-def test_summary_of_a_single_request_says_nothing_it_does_not_know():
-    one = Trace(arrival=[3.0], disk=[0], disks=["[red]a"], op=[4], offset=[-1], size=[-1])
-    total = one.summary().total
-    assert (
-        total.rate is total.interarrival_scv is total.size_mean is total.response_mean is total.max_outstanding is None
-    )
-    assert total.dispersion == total.size_mix == ()
-    assert "[red]a" in str(one.summary())
-
-
-def test_the_table_has_a_row_for_each_disk_and_all():
-    text = str(random_trace().summary())
-    lines = text.splitlines()
-    assert [line.split()[0] for line in lines if re.match("nvme|all ", line)] == ["nvme0", "nvme2", "nvme10", "all"]
-    assert "commonest sizes: " in text
-    assert "warning: " in text
-    assert max(map(len, lines)) < 160

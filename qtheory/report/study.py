@@ -27,6 +27,7 @@ from qtheory.simulate.simulation import Simulation
 from qtheory.sizing import OperatingPoint, disk_count_sweep, queue_length_sweep, with_disks
 from qtheory.solve import solve
 from qtheory.traces.cloning import cloned
+from qtheory.traces.stream import TraceStream
 from qtheory.traces.summary import TraceSummary
 from qtheory.traces.trace import Trace
 
@@ -109,13 +110,9 @@ def device_of(trace: Trace) -> tuple[Device, str]:
     return Device(servers=servers, service=Exponential(mean=mean)), words
 
 
-def engine_of(trace: Trace, device: Device, buffer: int = 256) -> Engine:
+def engine_of(trace: Trace | TraceStream, device: Device, buffer: int = 256) -> Engine:
     """The trace's disks as Poisson sources of their recorded rates on one shared device."""
-    counts = np.bincount(trace.disk, minlength=len(trace.disks))
-    if trace.span == 0.0:
-        raise ValueError(f"{trace.source}: arrivals must span some time to have a rate")
-    disks = [Disk(arrivals=Poisson(float(n) / trace.span), buffer=buffer) for n in counts]
-    return Engine(disks, device)
+    return Engine([Disk(arrivals=Poisson(float(rate)), buffer=buffer) for rate in trace.rates], device)
 
 
 def study(

@@ -13,6 +13,7 @@ drain sample. Otherwise drains are looked at at the times of a Poisson process o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from qtheory.arguments import choice, count, positive
 from qtheory.arrivals import Poisson
 from qtheory.engine import Disk, Engine
 from qtheory.result import Estimate
-from qtheory.simulate.draws import Draws, Recorded, Replay
+from qtheory.simulate.draws import Draws, Recorded, Replay, Streamed, Stretch
 from qtheory.simulate.mser import truncation
 from qtheory.simulate.simulation import Books, DiskSimulation, DrainSample, Simulation, answer
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["DiskSimulation", "DrainSample", "Estimate", "Simulation", "simulate"]
 
 REQUESTS = 1_000_000
+STRETCH = 1 << 16  # requests of a trace in memory handed on at a time
 
 
 def simulate(
@@ -41,7 +43,7 @@ def simulate(
     requests: int | None = None,
     seed: int = 1,
     *,
-    trace: Recorded | None = None,
+    trace: Recorded | Streamed | None = None,
     speedup: float = 1.0,
     service: Literal["recorded", "drawn"] | None = None,
     warmup: int | None = None,
@@ -58,7 +60,7 @@ def simulate(
         Requests to simulate, refused ones and those of the warm-up included: 1 000 000, or all of the trace.
     seed : int
         The same seed gives the same run bit for bit.
-    trace : Trace, optional
+    trace : Trace or TraceStream, optional
         Recorded arrivals: the trace's disk i feeds `engine.disks[i]`, whose own arrivals are ignored.
     speedup : float
         Divides the trace's arrival times.
@@ -123,9 +125,9 @@ def simulate(
     pace = None if sampled_at_arrivals else (stops or 0.0, len(engine.disks))
     steps = _run(run, plan, pilot, tally, ends=trace is not None, stops=pace)
     if progress:
-        from qtheory.simulate.progress import watched
+        from qtheory.progress import watched
 
-        steps = watched(steps, requests)
+        steps = watched(accumulate(steps), "simulate", requests, lambda done: done)
     for _ in steps:
         pass
 
@@ -144,7 +146,7 @@ def simulate(
 
 def _replay(
     engine: Engine,
-    trace: Recorded,
+    trace: Recorded | Streamed,
     requests: int | None,
     seed: int,
     speedup: float,
@@ -153,37 +155,66 @@ def _replay(
 ) -> tuple[Engine, Draws, int]:
     """The engine with the trace in place of its arrivals, the trace's draws, and how many requests to take of it."""
     speedup = positive("speedup", speedup)
-    arrival, disk = np.asarray(trace.arrival, dtype=np.float64), np.asarray(trace.disk, dtype=np.int32)
-    if len(arrival) == 0:
-        raise ValueError("trace must have at least one request, not none")
     if len(trace.disks) != len(engine.disks):
         raise ValueError(
             f"trace must have as many disks as the engine: it has {len(trace.disks)}, the engine {len(engine.disks)}"
         )
-    if not np.isfinite(arrival).all() or (np.diff(arrival) < 0.0).any():
-        raise ValueError("trace must have finite arrival times in order, not as they are")
-    if len(disk) != len(arrival) or disk.min() < 0 or disk.max() >= len(engine.disks):
-        raise ValueError(f"trace must have a disk index from 0 to {len(engine.disks) - 1} for each arrival")
+    if isinstance(trace, Streamed):
+        length, timed, stretches = len(trace), trace.has_service, trace.arrivals()
+    else:
+        length, timed, stretches = *_checked(trace, len(engine.disks)), _stretches(trace)
     if service is not None:
         choice("service", service, ("recorded", "drawn"))
     curved = any(device.curve is not None for device in engine.devices)
-    if service == "recorded" and trace.service is None:
+    if service == "recorded" and not timed:
         raise ValueError("service must not be 'recorded' with a trace that has no service times")
     if service == "recorded" and curved:
         raise ValueError("service must not be 'recorded' with a rate curve, which has no service times")
-    if service is None and (trace.service is None or curved):
+    if service is None and (not timed or curved):
         warnings.append("the trace has no service times that the device can use: they are drawn from the device's law")
-    recorded = None if service == "drawn" or curved or trace.service is None else np.asarray(trace.service, float)
-    if recorded is not None and (len(recorded) != len(arrival) or not ((recorded >= 0.0) & (recorded < np.inf)).all()):
-        raise ValueError("trace must have a finite service time >= 0 for each arrival")
+    drawn = service == "drawn" or curved
     warnings.append("arrivals are recorded, not stationary: the intervals hold for traces that go on like this one")
-    taken = len(arrival) if requests is None else min(count("requests", requests), len(arrival))
+    taken = length if requests is None else min(count("requests", requests), length)
     # any Poisson law: it says that these disks are open, and is not drawn from
     disks = [Disk(Poisson(1.0), buffer=d.buffer, full=d.full, device=d.device) for d in engine.disks]
     opened = Engine(disks, engine.device, engine.queue_length, engine.hold, engine.shares)
-    times = (arrival[:taken] - arrival[0]) / speedup
-    part = None if recorded is None else recorded[:taken]
-    return opened, Replay(opened, seed, times, disk[:taken], part), taken
+    return opened, Replay(opened, seed, _on_clock(stretches, taken, speedup, drawn)), taken
+
+
+def _checked(trace: Recorded, disks: int) -> tuple[int, bool]:
+    """How many requests the trace has, and whether service times; refuses what cannot be replayed."""
+    arrival, disk = np.asarray(trace.arrival), np.asarray(trace.disk)
+    if len(arrival) == 0:
+        raise ValueError("trace must have at least one request, not none")
+    if not np.isfinite(arrival).all() or (np.diff(arrival) < 0.0).any():
+        raise ValueError("trace must have finite arrival times in order, not as they are")
+    if len(disk) != len(arrival) or disk.min() < 0 or disk.max() >= disks:
+        raise ValueError(f"trace must have a disk index from 0 to {disks - 1} for each arrival")
+    if trace.service is not None:
+        service = np.asarray(trace.service, float)
+        if len(service) != len(arrival) or not ((service >= 0.0) & (service < np.inf)).all():
+            raise ValueError("trace must have a finite service time >= 0 for each arrival")
+    return len(arrival), trace.service is not None
+
+
+def _stretches(trace: Recorded) -> Iterator[Stretch]:
+    """A trace in memory, a stretch at a time."""
+    for start in range(0, len(trace.arrival), STRETCH):
+        part = slice(start, start + STRETCH)
+        service = None if trace.service is None else np.asarray(trace.service[part], dtype=np.float64)
+        yield np.asarray(trace.arrival[part], dtype=np.float64), np.asarray(trace.disk[part], dtype=np.int32), service
+
+
+def _on_clock(stretches: Iterator[Stretch], requests: int, speedup: float, drawn: bool) -> Iterator[Stretch]:
+    """The first `requests` of them, from time 0 on; without their service times where these are to be drawn."""
+    first: float | None = None
+    for arrival, disk, service in stretches:
+        first = float(arrival[0]) if first is None else first
+        part = slice(requests)
+        yield (arrival[part] - first) / speedup, disk[part], None if drawn or service is None else service[part]
+        requests -= len(arrival)
+        if requests <= 0:
+            return
 
 
 def _check_stable(engine: Engine) -> None:

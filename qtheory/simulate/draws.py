@@ -8,7 +8,8 @@ number each, however many disks there are.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from qtheory.laws import Law
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Stretch = tuple[Floats, NDArray[np.int32], Floats | None]
 
 
 class Recorded(Protocol):
@@ -39,6 +41,25 @@ class Recorded(Protocol):
     @property
     def service(self) -> NDArray[np.float64] | None:
         """Service times [s], None where they were not recorded."""
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """A trace that is not in memory."""
+
+    def __len__(self) -> int:
+        """Requests."""
+
+    @property
+    def disks(self) -> tuple[str, ...]:
+        """Names of the disks."""
+
+    @property
+    def has_service(self) -> bool:
+        """Whether service times were recorded."""
+
+    def arrivals(self) -> Iterator[Stretch]:
+        """Arrival times, disks and service times, a stretch at a time; valid, and in order."""
 
 
 class Arrivals(NamedTuple):
@@ -113,20 +134,27 @@ class Draws:
 
 
 class Replay(Draws):
-    """The same, with the open arrivals of a trace; `service` None: drawn from the devices' laws."""
+    """The same, with the open arrivals of a trace, a stretch at a time.
 
-    def __init__(self, engine: Engine, seed: int, arrival: Floats, disk: NDArray[np.int32], service: Floats | None):
+    `stretches` yields arrival times, disks and service times (None: drawn from the devices' laws) in order.
+    """
+
+    def __init__(self, engine: Engine, seed: int, stretches: Iterator[Stretch]) -> None:
         super().__init__(engine, seed)
-        self._arrival, self._disk, self._recorded = arrival, disk, service
-        self._at = 0
+        self._stretches = stretches
+        self._rest = NONE
 
     def open(self, size: int) -> Arrivals:
         """The next `size` requests of the trace."""
-        part = slice(self._at, self._at + size)
-        self._at = min(part.stop, len(self._arrival))
-        disk = self._disk[part]
-        service = self.services(disk) if self._recorded is None else self._recorded[part]
-        return Arrivals(self._arrival[part], disk, service)
+        parts = [self._rest]
+        missing = size - len(self._rest.time)
+        while missing > 0 and (stretch := next(self._stretches, None)) is not None:
+            time, disk, service = stretch
+            parts.append(Arrivals(time, disk, self.services(disk) if service is None else service))
+            missing -= len(time)
+        whole = Arrivals(*map(np.concatenate, zip(*parts, strict=True))) if len(parts) > 1 else self._rest
+        self._rest = whole.part(slice(size, None))
+        return whole.part(slice(size))
 
 
 def alias_table(probabilities: Floats) -> tuple[Floats, Ints]:

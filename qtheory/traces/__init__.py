@@ -11,21 +11,37 @@ user asks for it, each with a count in the trace's `warnings`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from os import PathLike
 from typing import TYPE_CHECKING, Protocol
 
 from qtheory.arguments import choice
-from qtheory.traces import own, parquet, qemu
+from qtheory.traces import (
+    alibaba,
+    biosnoop,
+    blkparse,
+    cloudphysics,
+    fio_iolog,
+    fio_latency,
+    msr,
+    own,
+    parquet,
+    qemu,
+    spc,
+    ssdsim,
+    systor17,
+    tencent,
+)
 from qtheory.traces.file import TraceError, TraceFile
 from qtheory.traces.records import Records, gather
-from qtheory.traces.trace import OPERATIONS, Trace
+from qtheory.traces.stream import TraceStream
+from qtheory.traces.trace import OPERATIONS, Selection, Trace
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["OPERATIONS", "READERS", "Trace", "TraceError", "bundled_trace", "read_trace"]
+__all__ = ["OPERATIONS", "READERS", "Trace", "TraceError", "TraceStream", "bundled_trace", "read_trace", "scan_trace"]
 
 
 class Reader(Protocol):
@@ -42,7 +58,22 @@ class Reader(Protocol):
         """Ticks of the arrival times in a second: 1 where they are in seconds."""
 
 
-READERS: dict[str, Reader] = {"qtheory": own, "parquet": parquet, "qemu": qemu}
+READERS: dict[str, Reader] = {
+    "qtheory": own,
+    "parquet": parquet,
+    "qemu": qemu,
+    "msr": msr,
+    "spc": spc,
+    "ssdsim": ssdsim,
+    "systor17": systor17,
+    "alibaba": alibaba,
+    "tencent": tencent,
+    "cloudphysics": cloudphysics,
+    "blkparse": blkparse,
+    "biosnoop": biosnoop,
+    "fio-latency": fio_latency,
+    "fio-iolog": fio_iolog,
+}
 
 
 def read_trace(path: str | PathLike[str], format: str | None = None, *, skip_bad_rows: bool = False) -> Trace:
@@ -53,8 +84,8 @@ def read_trace(path: str | PathLike[str], format: str | None = None, *, skip_bad
     path : path
         The file.
     format : str, optional
-        One of `READERS`: "qtheory" (the project's own CSV), "parquet" (the same columns), "qemu" (its trace log).
-        By default it is found from the content.
+        One of `READERS`, each of which is documented in the module of its name. By default it is found from the
+        content.
     skip_bad_rows : bool
         Leave malformed rows out and count them in the trace's `warnings`, instead of refusing the file.
 
@@ -75,6 +106,46 @@ def read_trace(path: str | PathLike[str], format: str | None = None, *, skip_bad
     if format is not None:
         choice("format", format, READERS)
     return gather(_records(TraceFile(path, skip_bad_rows=skip_bad_rows), format))
+
+
+def scan_trace(
+    path: str | PathLike[str],
+    format: str | None = None,
+    *,
+    disks: str | Sequence[str] | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    operations: str | Sequence[str] | None = None,
+    skip_bad_rows: bool = False,
+    progress: bool = False,
+) -> TraceStream:
+    """A trace that stays in its file, however large: to be summarized, converted or replayed in constant memory.
+
+    Parameters
+    ----------
+    path, format, skip_bad_rows
+        As in `read_trace`.
+    disks, start, stop, operations
+        Take only these requests, as `Trace.select` does.
+    progress : bool
+        Show a progress bar when a pass over the file takes longer than two seconds.
+
+    Raises TraceError and ValueError as `read_trace`, but for what is in the rows only when they are read.
+
+    Examples
+    --------
+    >>> with resources.as_file(resources.files("qtheory.traces") / "bundled" / "guest4.csv.gz") as path:
+    ...     stream = scan_trace(path, operations="read", stop=1.0)
+    ...     sum(len(block.arrival) for block in stream), len(stream), len(stream.disks)
+    (582, 582, 3)
+    """
+    if format is not None:
+        choice("format", format, READERS)
+    TraceFile(path)  # refuses what is not a file now, not at the first pass
+    selection = Selection.of(disks, start, stop, operations)
+    return TraceStream(
+        path, lambda file: _records(file, format), selection, skip_bad_rows=skip_bad_rows, progress=progress
+    )
 
 
 def _records(file: TraceFile, format: str | None) -> Records:

@@ -6,10 +6,12 @@ its burstiness and the copies are independent of each other. What disks of one r
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from qtheory.arguments import count
-from qtheory.traces.trace import Trace
+from qtheory.traces.trace import Block, Trace
 
 
 def cloned(trace: Trace, copies: int, seed: int = 1) -> Trace:
@@ -33,19 +35,13 @@ def cloned(trace: Trace, copies: int, seed: int = 1) -> Trace:
     order = np.argsort(arrival, kind="stable")
     n = len(trace.disks)
 
-    def repeated(values: np.ndarray) -> np.ndarray:
-        return np.tile(values, copies)[order]
-
-    return Trace(
-        arrival=arrival[order],
-        disk=np.concatenate([trace.disk + j * n for j in range(copies)])[order],
-        disks=[f"{name}.{j}" for j in range(copies) for name in trace.disks],
-        op=repeated(trace.op),
-        offset=repeated(trace.offset),
-        size=repeated(trace.size),
-        response=None if trace.response is None else repeated(trace.response),
-        service=None if trace.service is None else repeated(trace.service),
+    block = trace.block
+    copied = Block(*(None if column is None else np.tile(column, copies)[order] for column in block))  # type: ignore[arg-type]
+    disk = np.concatenate([trace.disk + j * n for j in range(copies)])[order]
+    return replace(
+        trace,
+        **copied._replace(arrival=arrival[order], disk=disk)._asdict(),
+        disks=tuple(f"{name}.{j}" for j in range(copies) for name in trace.disks),
+        origin=0.0,
         source=f"{trace.source}, {copies} copies",
-        comments=trace.comments,
-        warnings=trace.warnings,
     )

@@ -9,14 +9,13 @@ its iodepth, as fio itself warns. Warnings before the JSON are passed over.
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
 from qtheory.traces.file import TraceFile
+from qtheory.traces.fio_json import jobs
 
 SYNCHRONOUS = ("sync", "psync", "vsync", "pvsync", "pvsync2", "mmap")
 
@@ -52,17 +51,9 @@ def depth_sweep(paths: Sequence[str | PathLike[str]]) -> tuple[list[int], list[f
 
 def _run(file: TraceFile) -> tuple[int, float]:
     """Depth and throughput of one run."""
-    text = file.text()
-    start = re.search(r"^\s*\{", text, re.MULTILINE)
-    try:
-        result, _ = json.JSONDecoder().raw_decode(text, start.end() - 1 if start else 0)
-    except (json.JSONDecodeError, RecursionError) as wrong:
-        raise file.error(f"not fio JSON ({wrong})") from None
-    jobs = result.get("jobs") if isinstance(result, dict) else None
-    if not isinstance(jobs, list) or not jobs:
-        raise file.error("no 'jobs' in it: not a fio result")
+    result, entries = jobs(file)
     depth, throughput = 0, 0.0
-    for i, job in enumerate(jobs):
+    for i, job in enumerate(entries):
         try:
             own = job.get("job options", {})
             options = {**result.get("global options", {}), **own}
@@ -70,7 +61,7 @@ def _run(file: TraceFile) -> tuple[int, float]:
                 raise ValueError("it has no options, so its depth is unknown")
             if job.get("error", 0) != 0:
                 raise ValueError(f"it failed with error {job['error']}")
-            alone = [other.get("jobname") for other in jobs].count(job.get("jobname")) == 1
+            alone = [other.get("jobname") for other in entries].count(job.get("jobname")) == 1
             depth += _depth(options, alone)
             throughput += _rate(job, "read") + _rate(job, "write")
         except (ValueError, TypeError, AttributeError) as wrong:

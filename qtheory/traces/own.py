@@ -28,13 +28,13 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtheory.traces.fields import Kind, fields
 from qtheory.traces.file import TraceFile
-from qtheory.traces.trace import Trace
+from qtheory.traces.trace import OPERATIONS, Block
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,19 +71,43 @@ def records(file: TraceFile) -> Iterator[pl.DataFrame]:
         raise file.error(f"version {version!r} of the format is not known, only {VERSION}", 1, first)
     line, header = _heading(file)
     columns = _columns(file, line, header)
-    op = pl.lit("other")
-    if "op" in columns:
-        op = pl.when(pl.col("op") == "").then(pl.lit("other")).otherwise(pl.col("op").cast(pl.String))
+    no_op = pl.lit("other", pl.Enum(OPERATIONS))
     for frame in fields(file, {name: KINDS[name] for name in columns}, skip=line):
-        yield frame.with_columns(op=op)
+        if "op" not in columns:
+            frame = frame.with_columns(op=no_op)
+        elif (frame["op"] == "").any():
+            frame = frame.with_columns(op=pl.col("op").cast(pl.String).replace("", "other"))
+        yield frame
 
 
-def write(trace: Trace, path: Path) -> None:
-    """Write the trace to `path`, packed when its name ends in `.gz`; the same trace makes the same bytes."""
-    origin = [f"{ORIGIN}{trace.origin!r}"] if trace.origin else []
-    heading = "".join(f"# {comment}\n" for comment in (*origin, *trace.comments))
-    content = f"{MAGIC} {VERSION}\n{heading}{trace.to_polars().write_csv()}".encode()
-    path.write_bytes(gzip.compress(content, 6, mtime=0) if path.suffix == ".gz" else content)
+def write(path: Path, frames: Iterable[pl.DataFrame], origin: float, comments: Sequence[str]) -> None:
+    """Write frames of these columns to `path`, packed when its name ends in `.gz`; the same make the same bytes."""
+    heading = [f"{MAGIC} {VERSION}", *([f"# {ORIGIN}{origin!r}"] if origin else []), *(f"# {c}" for c in comments)]
+    with open(path, "wb") as file:
+        packed = gzip.GzipFile("", "wb", 6, file, mtime=0) if path.suffix == ".gz" else None
+        target = packed or file
+        target.write("".join(f"{line}\n" for line in heading).encode())
+        for i, frame in enumerate(frames):
+            target.write(frame.write_csv(include_header=i == 0).encode())
+        if packed is not None:
+            packed.close()
+
+
+def frame(block: Block, disks: Sequence[str]) -> pl.DataFrame:
+    """A stretch of a trace in the columns of this format, null where nothing is recorded."""
+    import polars as pl
+
+    columns: dict[str, Any] = {
+        "arrival": block.arrival,
+        "disk": pl.Series(disks).gather(block.disk),
+        "op": pl.Series(OPERATIONS).gather(block.op),
+        "offset": block.offset,
+        "size": block.size,
+        **({} if block.response is None else {"response": block.response}),
+        **({} if block.service is None else {"service": block.service}),
+    }
+    known = [pl.when(pl.col(name) >= 0).then(name).alias(name) for name in ("offset", "size")]
+    return pl.DataFrame(columns).with_columns(known)
 
 
 def _heading(file: TraceFile) -> tuple[int, str]:

@@ -10,17 +10,17 @@ without that protection. "Lines" in errors count rows from 1.
 from __future__ import annotations
 
 import io
+import mmap
 import re
 import zlib
-from collections.abc import Callable, Iterator
-from mmap import mmap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtheory.arguments import real
 from qtheory.traces.file import TraceFile
 from qtheory.traces.own import KINDS, REQUIRED, VERSION
-from qtheory.traces.trace import Trace
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,28 +66,33 @@ def records(file: TraceFile) -> Iterator[pl.DataFrame]:
         raise file.error(f"the Parquet data are cut short or damaged ({str(broken).splitlines()[0]})") from None
 
 
-def write(trace: Trace, path: Path) -> None:
-    """Write the trace to `path`."""
-    metadata = {CHECKSUM_KEY: UNKNOWN, VERSION_KEY: VERSION, COMMENTS_KEY: "\n".join(trace.comments)}
-    if trace.origin:
-        metadata[ORIGIN_KEY] = repr(trace.origin)
-    buffer = io.BytesIO()
-    trace.to_polars().write_parquet(buffer, metadata=metadata)
-    content = buffer.getvalue()
-    # in the footer the value follows its key, with the value's type and length, a byte each, between them
-    key = re.compile(f"{CHECKSUM_KEY}..(?={UNKNOWN})".encode(), re.DOTALL)
-    found = key.search(content, _footer(content))
-    assert found is not None
-    place = found.end()
-    path.write_bytes(content[:place] + _checksum(content).encode() + content[place + len(UNKNOWN) :])
+def write(path: Path, frames: Iterable[pl.DataFrame], origin: float, comments: Sequence[str]) -> None:
+    """Write frames of these columns to `path`."""
+    from polars.io.plugins import register_io_source
+
+    metadata = {CHECKSUM_KEY: UNKNOWN, VERSION_KEY: VERSION, COMMENTS_KEY: "\n".join(comments)}
+    if origin:
+        metadata[ORIGIN_KEY] = repr(origin)
+    coming = iter(frames)
+    first = next(coming)
+    table = register_io_source(lambda *_: chain([first], coming), schema=first.schema)
+    table.sink_parquet(path, metadata=metadata, maintain_order=True)
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+        # in the footer the value follows its key, with the value's type and length, a byte each, between them
+        key = re.compile(f"{CHECKSUM_KEY}..(?={UNKNOWN})".encode(), re.DOTALL)
+        found = key.search(content, _footer(content))
+        assert found is not None
+        place = found.end()
+        del found
+        content[place : place + len(UNKNOWN)] = _checksum(content).encode()
 
 
-def _footer(content: bytes | mmap) -> int:
+def _footer(content: bytes | mmap.mmap) -> int:
     """Where the footer starts: its length stands before the closing magic."""
     return len(content) - 8 - int.from_bytes(content[-8:-4], "little")
 
 
-def _checksum(content: bytes | mmap) -> str:
+def _checksum(content: bytes | mmap.mmap) -> str:
     with memoryview(content) as view:
         return f"crc32:{zlib.crc32(view[: _footer(content)]):08x}"
 

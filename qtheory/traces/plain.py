@@ -1,8 +1,8 @@
 """The compiled part of `qtheory.traces.fields`: rows whose fields are plain, straight from bytes to numbers.
 
 Plain are digits for a whole number (at most 18), digits with at most one point and an exponent for a decimal (a
-mantissa below 2^53 and a power of ten to ±22, so that one operation on two exact numbers rounds right; Clinger, 1990),
-and printable ASCII for a text. An empty field is plain too. A row with anything else is left to the reader of unusual
+mantissa below 2^53, but for zeros at its end, and a power of ten to ±22, so that one operation on two exact numbers
+rounds right; Clinger, 1990), and printable ASCII for a text. An empty field is plain too. A row with anything else is left to the reader of unusual
 rows, which gives the same values more slowly (`tests/test_fields.py` compares the two).
 
 The different texts of a column are numbered in a hash table (open addressing, FNV-1a), which lives as long as the file
@@ -185,7 +185,12 @@ def _decimal(data: Any, at: int, decimal: Any, shelf: int, row: int) -> tuple[in
             digit = np.uint8(data[at] - np.uint8(ZERO))
         plain = plain and digits > 0 and at > begin
         power += sign * exponent
-    if digits > MOST_DIGITS or value >= MANTISSA or power < -22 or power > 22:
+    if digits > MOST_DIGITS + 1 or value < 0:
+        return at, False
+    while value >= MANTISSA and power < 0 and value % 10 == 0:
+        value //= 10
+        power += 1
+    if value >= MANTISSA or power < -22 or power > 22:
         return at, False
     if power < 0:
         decimal[shelf, row] = value / POWERS[-power]

@@ -17,15 +17,16 @@ rates.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.traces.file import TraceFile
-from qtheory.traces.trace import LONGEST, NOT_IN_NAMES, OPERATIONS, Block, Trace
+from qtheory.traces.trace import LONGEST, NOT_IN_NAMES, OPERATIONS, Block, Trace, joined
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,6 +45,7 @@ class Records:
         self.file, self.ticks_per_second = file, ticks_per_second
         self.names: list[str] = []
         self.late = 0
+        self.origin = 0.0
         self._frames = frames
         self._timed: dict[str, bool] | None = None
 
@@ -51,7 +53,9 @@ class Records:
         """Blocks whose `arrival` is not yet in order, and not yet in seconds from the first."""
         latest: int | float = 0
         for frame in self._frames:
-            block = self._block(self.file.sift(frame, _rules(frame, self.ticks_per_second)))
+            if not _clean(frame, self.ticks_per_second):
+                frame = self.file.sift(frame, _rules(frame, self.ticks_per_second))
+            block = self._block(frame)
             if len(block.arrival):
                 so_far = np.maximum.accumulate(np.maximum(block.arrival, latest))
                 self.late += int(np.count_nonzero(block.arrival < so_far))
@@ -65,7 +69,8 @@ class Records:
         self.file.warn_of(self.late, "record", "out of order, sorted by arrival")
 
     def seconds(self, arrival: NDArray[np.number], first: int | float) -> NDArray[np.float64]:
-        """Seconds since the first arrival."""
+        """Seconds since the first arrival; keeps what that was on the file's own clock."""
+        self.origin = self.file.origin + first / self.ticks_per_second
         return np.asarray((arrival - first) / self.ticks_per_second, dtype=np.float64)
 
     def _block(self, frame: pl.DataFrame) -> Block:
@@ -106,7 +111,7 @@ def gather(records: Records) -> Trace:
     """
     blocks = list(records)
     records.close()
-    whole = blocks[0] if len(blocks) == 1 else _joined(blocks)
+    whole = blocks[0] if len(blocks) == 1 else joined(blocks)
     if records.late:
         whole = whole.take(np.argsort(whole.arrival, kind="stable"))
     disks = sorted(records.names, key=natural)
@@ -120,7 +125,7 @@ def gather(records: Records) -> Trace:
         size=whole.size,
         response=whole.response,
         service=whole.service,
-        origin=records.file.origin + whole.arrival[0].item() / records.ticks_per_second,
+        origin=records.origin,
         source=records.file.path,
         comments=comments(records.file),
         warnings=records.file.warnings,
@@ -136,7 +141,7 @@ def in_order(records: Records) -> Iterator[Block]:
     first: int | float | None = None
     released: int | float = 0
     for block in records:
-        pending = block if held is None else _joined([held, block])
+        pending = block if held is None else joined([held, block])
         if np.any(pending.arrival[1:] < pending.arrival[:-1]):
             pending = pending.take(np.argsort(pending.arrival, kind="stable"))
         earliest = pending.arrival[0].item()
@@ -168,11 +173,6 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(len(part) * (i % 2), part) for i, part in enumerate(re.split("0*([0-9]+)", name))]
 
 
-def _joined(blocks: list[Block]) -> Block:
-    columns = zip(*blocks, strict=True)
-    return Block(*(None if column[0] is None else np.concatenate(column) for column in columns))  # type: ignore[arg-type]
-
-
 def _codes(names: pl.Series, known: list[str], *, grow: bool) -> NDArray[np.int64]:
     """Each name's place in `known`, to which new names are added."""
     import polars as pl
@@ -195,6 +195,28 @@ def _codes(names: pl.Series, known: list[str], *, grow: bool) -> NDArray[np.int6
     return np.asarray(numbers[place])
 
 
+def _clean(frame: pl.DataFrame, ticks_per_second: int) -> bool:
+    """Whether a quick look at the extremes shows that all rows keep the rules below, as most frames do."""
+    import polars as pl
+
+    limits = {"arrival": LONGEST * ticks_per_second, "offset": math.inf, "size": math.inf}
+    for name in (name for name in ("arrival", "offset", "size", *TIMES) if name in frame.columns):
+        column = frame[name]
+        if column.null_count() and name not in ("offset", "size"):
+            return False
+        extremes: list[Any] = [x for x in (column.min(), column.max()) if x is not None]  # they pass over NaN
+        if not all(0 <= x < limits.get(name, LONGEST) for x in extremes):
+            return False
+        if column.dtype.is_float() and np.isnan(column.to_numpy().sum()):
+            return False
+    checks: tuple[tuple[str, Callable[[str], bool]], ...] = (("disk", _is_name), ("op", OPERATIONS.__contains__))
+    for name, good in checks:
+        kind = frame[name].dtype
+        if not (isinstance(kind, pl.Enum) and all(map(good, kind.categories))):
+            return False
+    return True
+
+
 def _rules(frame: pl.DataFrame, ticks_per_second: int) -> dict[str, pl.Expr]:
     """What every record must keep, whatever its format."""
     import polars as pl
@@ -205,9 +227,9 @@ def _rules(frame: pl.DataFrame, ticks_per_second: int) -> dict[str, pl.Expr]:
         "arrival must be finite": arrival.is_finite(),
         "arrival must not be negative": arrival >= 0,
         f"arrival must be below {LONGEST:.0e} s, or its unit is wrong": arrival < LONGEST * ticks_per_second,
-        "disk is empty": _keeps(frame["disk"], lambda name: name != ""),
+        "disk is empty": _keeps(frame["disk"], bool),
         "disk's name must not hold commas, quotes or line ends": _keeps(
-            frame["disk"], lambda name: re.search(NOT_IN_NAMES, name) is None
+            frame["disk"], lambda name: not name or _is_name(name)
         ),
         f"op must be one of {', '.join(OPERATIONS)}": _keeps(frame["op"], lambda name: name in OPERATIONS),
     }
@@ -221,6 +243,10 @@ def _rules(frame: pl.DataFrame, ticks_per_second: int) -> dict[str, pl.Expr]:
             rules[f"{name} must not be negative"] = time.is_null() | (time >= 0)
             rules[f"{name} must be below {LONGEST:.0e} s, or its unit is wrong"] = time.is_null() | (time < LONGEST)
     return rules
+
+
+def _is_name(name: str) -> bool:
+    return re.fullmatch(f"[^{NOT_IN_NAMES[1:]}+", name) is not None
 
 
 def _keeps(names: pl.Series, good: Callable[[str], bool]) -> pl.Expr:

@@ -6,8 +6,9 @@ recording; a part cut out with `select` keeps that clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qtheory.arguments import real
+from qtheory.arguments import choice, positive, real
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,6 +45,52 @@ class Block(NamedTuple):
     def take(self, which: Any) -> Block:
         """Some of its requests, by slice, mask or index."""
         return Block(*(None if column is None else column[which] for column in self))  # type: ignore[arg-type]
+
+
+def joined(blocks: Sequence[Block]) -> Block:
+    """One block of several."""
+    columns = zip(*blocks, strict=True)
+    return Block(*(None if column[0] is None else np.concatenate(column) for column in columns))  # type: ignore[arg-type]
+
+
+class Selection(NamedTuple):
+    """Which requests: of these disks and operations (None: all), arriving in `start` <= t < `stop` [s]."""
+
+    disks: tuple[str, ...] | None
+    start: float
+    stop: float
+    operations: tuple[str, ...] | None
+
+    @classmethod
+    def of(
+        cls,
+        disks: str | Sequence[str] | None = None,
+        start: float | None = None,
+        stop: float | None = None,
+        operations: str | Sequence[str] | None = None,
+    ) -> Selection:
+        """Check what a user asks for."""
+        names = (disks,) if isinstance(disks, str) else None if disks is None else tuple(disks)
+        ops = (operations,) if isinstance(operations, str) else None if operations is None else tuple(operations)
+        for op in ops or ():
+            choice("operations", op, OPERATIONS)
+        begin, end = (-math.inf if start is None else start), (math.inf if stop is None else stop)
+        if not begin < end:
+            raise ValueError(f"stop must be later than start={start!r}, not {stop!r}")
+        return cls(names, begin, end, ops)
+
+    def mask(self, block: Block, disks: Sequence[str]) -> NDArray[np.bool_]:
+        """Which requests of the block they are; its `disk` counts in `disks`."""
+        chosen = (block.arrival >= self.start) & (block.arrival < self.stop)
+        if self.disks is not None:
+            chosen &= np.isin(block.disk, [i for i, name in enumerate(disks) if name in self.disks])
+        if self.operations is not None:
+            chosen &= np.isin(block.op, [OPERATIONS.index(op) for op in self.operations])
+        return chosen
+
+    def __str__(self) -> str:
+        given = {name: value for name, value in self._asdict().items() if value not in (None, -math.inf, math.inf)}
+        return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -155,41 +202,78 @@ class Trace:
         """Time from the first to the last arrival [s]."""
         return float(self.arrival[-1] - self.arrival[0])
 
-    def select(
-        self, disks: str | Sequence[str] | None = None, start: float | None = None, stop: float | None = None
-    ) -> Trace:
-        """The requests of some disks that arrive in `start` <= t < `stop` [s], on the same clock.
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """Requests per second of each disk, over the span of all; ValueError when that is 0."""
+        if self.span == 0.0:
+            raise ValueError(f"{self.source or 'trace'}: arrivals must span some time to have a rate")
+        return np.asarray(np.bincount(self.disk, minlength=len(self.disks)) / self.span)
 
-        Disks without a request among them are left out. Raises ValueError when a disk is unknown or none is left.
+    def select(
+        self,
+        disks: str | Sequence[str] | None = None,
+        start: float | None = None,
+        stop: float | None = None,
+        operations: str | Sequence[str] | None = None,
+    ) -> Trace:
+        """The requests of some disks and operations that arrive in `start` <= t < `stop` [s], on the same clock.
+
+        Disks without a request among them are left out. Raises ValueError when a disk or an operation is unknown or
+        nothing is left.
         """
-        chosen = np.ones(len(self), dtype=bool)
-        if disks is not None:
-            names = (disks,) if isinstance(disks, str) else tuple(disks)
-            for name in names:
-                if name not in self.disks:
-                    raise ValueError(f"disks must be among {', '.join(self.disks)}, not {name!r}")
-            chosen &= np.isin(self.disk, [self.disks.index(name) for name in names])
-        if start is not None:
-            chosen &= self.arrival >= start
-        if stop is not None:
-            chosen &= self.arrival < stop
+        selection = Selection.of(disks, start, stop, operations)
+        for name in selection.disks or ():
+            if name not in self.disks:
+                raise ValueError(f"disks must be among {', '.join(self.disks)}, not {name!r}")
+        chosen = selection.mask(self.block, self.disks)
         if not chosen.any():
-            raise ValueError(f"no request of disks={disks!r} arrives between start={start!r} and stop={stop!r}")
-        present, disk = np.unique(self.disk[chosen], return_inverse=True)
-        return Trace(
-            arrival=self.arrival[chosen],
-            disk=disk,
-            disks=[self.disks[i] for i in present],
-            op=self.op[chosen],
-            offset=self.offset[chosen],
-            size=self.size[chosen],
-            response=None if self.response is None else self.response[chosen],
-            service=None if self.service is None else self.service[chosen],
-            origin=self.origin,
-            source=self.source,
-            comments=self.comments,
-            warnings=self.warnings,
+            raise ValueError(f"no request is selected by {selection}")
+        return self._with(self.block.take(chosen), self.disks)
+
+    def merged(self, *others: Trace) -> Trace:
+        """This trace and others on one clock, as their origins say; a disk that several have is the same disk.
+
+        Traces without an origin (0) are taken to begin at the same moment. Raises ValueError when some have an origin
+        and others have not.
+        """
+        traces = (self, *others)
+        unknown = [trace for trace in traces if trace.origin == 0.0]
+        if 0 < len(unknown) < len(traces):
+            raise ValueError(f"others must all have an origin or none: {unknown[0].source or 'one'} has none")
+        for name in ("response", "service"):
+            missing = [trace for trace in traces if getattr(trace, name) is None]
+            if 0 < len(missing) < len(traces):
+                raise ValueError(f"others must all have {name} times or none: {missing[0].source or 'one'} has none")
+        zero = min(trace.origin for trace in traces)
+        disks = list(dict.fromkeys(name for trace in traces for name in trace.disks))
+        blocks = [
+            trace.block._replace(
+                arrival=trace.arrival + (trace.origin - zero),
+                disk=np.array([disks.index(name) for name in trace.disks])[trace.disk],
+            )
+            for trace in traces
+        ]
+        whole = joined(blocks)
+        return replace(
+            self._with(whole.take(np.argsort(whole.arrival, kind="stable")), disks),
+            origin=zero,
+            source=" + ".join(trace.source for trace in traces),
+            comments=tuple(comment for trace in traces for comment in trace.comments),
+            warnings=tuple(warning for trace in traces for warning in trace.warnings),
         )
+
+    def scaled(self, factor: float) -> Trace:
+        """The same requests with all arrival times multiplied by `factor`: 0.5 for twice the rate.
+
+        Response and service times stay: they say what the device did. Raises ValueError for a factor that is not
+        positive.
+        """
+        return replace(self, arrival=self.arrival * positive("factor", factor))
+
+    def _with(self, block: Block, disks: Sequence[str]) -> Trace:
+        """These requests instead, whose `disk` counts in `disks`, of which those without a request go."""
+        present, disk = np.unique(block.disk, return_inverse=True)
+        return replace(self, **block._replace(disk=disk)._asdict(), disks=tuple(disks[i] for i in present))
 
     def write(self, path: str | PathLike[str]) -> None:
         """Write the trace in the project's own format: `.csv`, `.csv.gz` or `.parquet`, told by the name's end.
@@ -197,37 +281,35 @@ class Trace:
         The same trace makes the same bytes; reading them gives the same trace, its clock from the first arrival.
         Warnings are not written: they are about how this trace was read. Raises ValueError for another suffix.
         """
-        from qtheory.traces import own, parquet
+        from qtheory.traces.own import frame
 
-        target = Path(path)
-        if target.name.endswith((".csv", ".csv.gz")):
-            own.write(self, target)
-        elif target.name.endswith(".parquet"):
-            parquet.write(self, target)
-        else:
-            raise ValueError(f"path must end in .csv, .csv.gz or .parquet, not {str(path)!r}")
+        write_frames(path, [frame(self.block, self.disks)], self.origin, self.comments)
 
-    def to_polars(self) -> pl.DataFrame:
-        """The columns of the project's own format as a polars frame, null where nothing is recorded."""
-        import polars as pl
-
-        columns: dict[str, Any] = {
-            "arrival": self.arrival,
-            "disk": pl.Series(self.disks).gather(self.disk),
-            "op": pl.Series(OPERATIONS).gather(self.op),
-            "offset": self.offset,
-            "size": self.size,
-            **({} if self.response is None else {"response": self.response}),
-            **({} if self.service is None else {"service": self.service}),
-        }
-        known = [pl.when(pl.col(name) >= 0).then(name).alias(name) for name in ("offset", "size")]
-        return pl.DataFrame(columns).with_columns(known)
+    @property
+    def block(self) -> Block:
+        """All of it as one block."""
+        return Block(*(getattr(self, name) for name in Block._fields))
 
     def summary(self) -> TraceSummary:
         """Rates, variability, sizes, responses and burstiness, by disk and in total; `print` shows a table."""
         from qtheory.traces.summary import summarize
 
         return summarize(self)
+
+
+def write_frames(
+    path: str | PathLike[str], frames: Iterable[pl.DataFrame], origin: float, comments: Sequence[str]
+) -> None:
+    """Write frames in the columns of the project's own format to the file whose kind the name's end tells."""
+    from qtheory.traces import own, parquet
+
+    target = Path(path)
+    if target.name.endswith((".csv", ".csv.gz")):
+        own.write(target, frames, origin, comments)
+    elif target.name.endswith(".parquet"):
+        parquet.write(target, frames, origin, comments)
+    else:
+        raise ValueError(f"path must end in .csv, .csv.gz or .parquet, not {str(path)!r}")
 
 
 def _times(name: str, values: ArrayLike, n: int | None = None) -> NDArray[np.float64]:
