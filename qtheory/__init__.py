@@ -14,6 +14,7 @@ from qtheory.simulate import simulate
 from qtheory.sizing import disk_count_sweep, queue_length_sweep
 from qtheory.solve import solve
 from qtheory.traces import Trace, TraceError, TraceStream, bundled_trace, read_trace, scan_trace
+from qtheory.traces.measurement import LatencyHistogram, Measurement, read_measurement
 
 __all__ = [
     "Closed",
@@ -23,6 +24,8 @@ __all__ = [
     "Engine",
     "Estimate",
     "Exponential",
+    "LatencyHistogram",
+    "Measurement",
     "Poisson",
     "Trace",
     "TraceError",
@@ -32,6 +35,7 @@ __all__ = [
     "drain_time",
     "engines",
     "queue_length_sweep",
+    "read_measurement",
     "read_trace",
     "scan_trace",
     "simulate",

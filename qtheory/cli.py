@@ -16,7 +16,7 @@ import typer
 import qtheory as qt
 from qtheory.engine import Device, Disk, Engine
 from qtheory.result import Result
-from qtheory.traces.trace import Trace
+from qtheory.traces import Trace, TraceStream
 
 app = typer.Typer(
     add_completion=False,
@@ -82,11 +82,7 @@ def report(
         words = f"{device.servers} servers, exponential service" if fio is None else "rate curve measured by fio"
         words = words if service_mean is None else f"{words} of {service_mean * 1e3:.4g} ms"
     found = study(recorded, device, words, buffer=buffer, requests=requests, seed=seed)
-    text = page.html(found)
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{output}: cannot be written: {error.strerror}") from None
+    output.write_text(page.html(found), encoding="utf-8")
     if as_json:
         _print_json(
             {
@@ -238,38 +234,99 @@ def simulate(
     from qtheory.report.study import engine_of
 
     device = _device(servers, service_mean, fio)
-    recorded = None if trace is None else _trace(trace, format, skip_bad_rows)
+    progress = sys.stderr.isatty()
+    recorded = None
+    if trace is not None:
+        recorded = qt.scan_trace(trace, format, skip_bad_rows=skip_bad_rows, progress=progress)
     if recorded is not None and not disk:
         base = engine_of(recorded, device, buffer)
         engine = Engine(base.disks, device, queue_length, hold, _shares(shares))  # type: ignore[arg-type]  # checked there
     else:
         engine = _engine(disk, device, own_devices, queue_length, hold, shares)
-    run = qt.simulate(engine, requests, seed, trace=recorded, speedup=speedup, progress=sys.stderr.isatty())
+    run = qt.simulate(engine, requests, seed, trace=recorded, speedup=speedup, progress=progress)
     more: dict[str, Any] = {f"response {p:.0%}": run.response_quantile(p) for p in (0.5, 0.99)}
     more["drain mean"] = run.drain.mean
     more["drain 99%"] = run.drain.quantile(0.99)
     _print_result(run, as_json, more)
 
 
-@app.command(epilog="Example: qtheory trace qemu.log --json")
+@app.command(epilog="Example: qtheory trace guest.csv --service-mean 400e-6 --picture guest.png")
 def trace(
-    trace: Annotated[Path | None, typer.Argument(help="Recorded requests; none: the bundled recording.")] = None,
+    traces: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Recorded requests, several on one clock; none: the bundled recording. Or latencies "
+            "measured by fio (JSON) or QEMU (query-blockstats)."
+        ),
+    ] = None,
     format: FormatOption = None,
     skip_bad_rows: SkipOption = False,
-    write: Annotated[Path | None, typer.Option(help="Also write it here, in the project's own format.")] = None,
+    disk: Annotated[list[str] | None, typer.Option(help="Take this disk only. May be given several times.")] = None,
+    operation: Annotated[list[str] | None, typer.Option(help="Take this operation only, likewise.")] = None,
+    start: Annotated[float | None, typer.Option("--from", help="Take arrivals from here on [s].")] = None,
+    stop: Annotated[float | None, typer.Option("--to", help="Take arrivals before this [s].")] = None,
+    scale: Annotated[float, typer.Option(help="Multiply all arrival times: 0.5 doubles the rate.")] = 1.0,
+    clone: Annotated[int, typer.Option(help="So many copies of each disk, each shifted by a random time.")] = 1,
+    seed: SeedOption = 1,
+    whole: Annotated[bool, typer.Option("--whole", help="Read all into memory: for records far out of order.")] = False,
+    service_mean: Annotated[
+        float | None, typer.Option(help="Mean exponential service time for the peakedness [s]; none: as recorded.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Also draw it here (png, pdf, svg).")] = None,
+    write: Annotated[Path | None, typer.Option(help="Also write it here (csv, csv.gz, parquet).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Summary of a trace."""
-    recorded = _trace(trace, format, skip_bad_rows)
-    summary = recorded.summary()
+    """What recorded requests look like: rates, burstiness, sizes, responses, and whether Poisson arrivals are tenable.
+
+    A file is read in passing, however large; several files, --scale, --clone and --whole read it into memory.
+    """
+    from qtheory.traces.cloning import cloned
+    from qtheory.traces.measurement import is_measurement
+    from qtheory.traces.picture import figure
+
+    if traces and is_measurement(traces[0], format):
+        if (
+            len(traces) > 1
+            or skip_bad_rows
+            or disk
+            or operation
+            or whole
+            or write
+            or picture
+            or (scale, clone) != (1, 1)
+        ):
+            raise ValueError(
+                f"{traces[0]} holds measured latencies, not requests: only --format and --json apply to it"
+            )
+        measured = qt.read_measurement(traces[0], format)
+        if as_json:
+            _print_json(measured.to_dict())
+        else:
+            print(measured)
+        return
+    service = None if service_mean is None else qt.Exponential(mean=service_mean)
+    selected: Any = {"disks": disk, "operations": operation, "start": start, "stop": stop}
+    recorded: Trace | TraceStream
+    if traces and len(traces) == 1 and scale == 1.0 and clone == 1 and not whole:
+        progress = sys.stderr.isatty()
+        recorded = qt.scan_trace(traces[0], format, **selected, skip_bad_rows=skip_bad_rows, progress=progress)
+    else:
+        paths: list[Path | None] = [*traces] if traces else [None]
+        first, *others = (_trace(path, format, skip_bad_rows) for path in paths)
+        recorded = first.merged(*others) if others else first
+        if any(part is not None for part in selected.values()):
+            recorded = recorded.select(**selected)
+        recorded = recorded.scaled(scale) if scale != 1.0 else recorded
+        recorded = cloned(recorded, clone, seed) if clone != 1 else recorded
+    summary = recorded.summary(service)
     if write is not None:
         recorded.write(write)
+    if picture is not None:
+        figure(summary).savefig(picture)
     if as_json:
         _print_json(summary.to_dict())
-        return
-    print(summary)
-    for warning in recorded.warnings:
-        print(f"warning: {warning}")
+    else:
+        print(summary)
 
 
 def main() -> None:
@@ -278,6 +335,9 @@ def main() -> None:
         app()
     except (ValueError, TypeError) as error:
         print(f"qtheory: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"qtheory: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("qtheory: interrupted", file=sys.stderr)

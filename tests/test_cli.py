@@ -89,7 +89,16 @@ def test_help_shows_an_example(command: str) -> None:
         (["drain", *DISKS, *DEVICE, "--per-disk"], "--per-disk needs --depth-limit"),
         (["trace", "no-such-file"], "no-such-file: no such file"),
         (["report", "--fio", "x", "--servers", "3"], "--fio gives the whole device"),
-        (["report", "--output", "/no/such/folder/report.html", "--requests", "20000"], "cannot be written"),
+        (["report", "--output", "/no/such/folder/report.html", "--requests", "20000"], "/no/such/folder/report.html: No such"),
+        (["trace", "--picture", "/no/such/folder/x.png"], "/no/such/folder/x.png: No such"),
+        (["trace", "--picture", "x.docx"], "docx"),
+        (["trace", "--write", "x.docx"], "path must end in .csv, .csv.gz or .parquet, not 'x.docx'"),
+        (["trace", "--operation", "reed"], "operations must be one of 'read', 'write'"),
+        (["trace", "--disk", "sdz"], "disks must be among disk0, disk1, disk2, disk3, not 'sdz'"),
+        (["trace", "--from", "5", "--to", "2"], "stop must be later than start=5.0, not 2.0"),
+        (["trace", "--scale", "0"], "factor must be a positive finite number, not 0.0"),
+        (["trace", "--clone", "0"], "copies must be a whole number >= 1, not 0"),
+        (["trace", "--service-mean", "-1"], "mean must be a positive finite number, not -1.0"),
         (["trace", "README.md", "--format", "msrx"], "format must be"),
     ],
 )
@@ -138,3 +147,50 @@ def test_report_is_one_self_contained_page(tmp_path: Path) -> None:
     assert [point["disks"] for point in by_disks][:2] == [4, 8]
     assert all(point["exact"] for point in by_disks)
     assert any("bursty" in sentence for sentence in shown["fit"])
+
+
+def trace_file(path: Path, disk: str, origin: float) -> str:
+    rows = [f"{i * 0.01:.2f},{disk},{'read' if i % 2 else 'write'},{4096 * i},4096,0.001" for i in range(300)]
+    head = ["# qtheory-trace 1", f"# origin: {origin}", "arrival,disk,op,offset,size,response"]
+    path.write_text("\n".join([*head, *rows, ""]))
+    return str(path)
+
+
+def test_trace_selects_merges_scales_clones_draws_and_writes(tmp_path: Path) -> None:
+    a, b = trace_file(tmp_path / "a.csv", "vda", 100.0), trace_file(tmp_path / "b.csv", "vdb", 101.0)
+    picture, written = tmp_path / "both.png", tmp_path / "both.csv.gz"
+    done = run("trace", a, b, "--scale", "0.5", "--clone", "2", "--picture", str(picture), "--write", str(written))
+    assert done.returncode == 0, done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    both = qt.read_trace(written)
+    assert both.disks == ("vda.0", "vda.1", "vdb.0", "vdb.1")
+    assert len(both) == 1200
+    shown = json.loads(run("trace", a, "--operation", "read", "--from", "1", "--to", "2", "--json").stdout)
+    assert shown["total"]["requests"] == 50
+    assert shown["total"]["read_share"] == 1.0
+    whole = json.loads(run("trace", a, "--whole", "--json").stdout)
+    assert whole == json.loads(run("trace", a, "--json").stdout)
+
+
+def test_trace_shows_measured_latencies(tmp_path: Path) -> None:
+    histogram = {"boundaries": [500000, 1000000], "bins": [1, 2, 1]}
+    stats = {"rd_operations": 4, "rd_total_time_ns": 3200000, "rd_latency_histogram": histogram}
+    path = tmp_path / "stats.json"
+    path.write_text(json.dumps({"return": [{"device": "vda", "stats": stats}]}))
+    done = run("trace", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "0.0008" in done.stdout
+    assert json.loads(run("trace", str(path), "--json").stdout)["histograms"][0]["counts"] == [1, 2, 1]
+    refused = run("trace", str(path), "--skip-bad-rows")
+    assert refused.returncode == 2
+    assert "holds measured latencies, not requests" in refused.stderr
+
+
+def test_a_recorded_file_is_replayed_from_where_it_is(tmp_path: Path) -> None:
+    path = trace_file(tmp_path / "a.csv", "vda", 100.0)
+    done = run("simulate", "--trace", path, *DEVICE, "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    disk = qt.Disk(qt.Poisson(1.0), buffer=256)
+    engine = qt.Engine([disk], qt.Device(servers=8, service=qt.Exponential(mean=400e-6)))
+    assert shown["mean_response"] == qt.simulate(engine, trace=qt.read_trace(path)).to_dict()["mean_response"]

@@ -729,7 +729,7 @@ def test_rows_by_completion_come_out_by_arrival(requests, cuts, most):
 
 # ---------------------------------------------------------------------------------------------------------- fuzzing
 
-QUIET = settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUIET = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @st.composite

@@ -85,7 +85,6 @@ def operation(letters: pl.Expr, size: pl.Expr) -> pl.Expr:
 
 def records(file: TraceFile) -> Iterator[pl.DataFrame]:
     """The requests, in order of arrival; raises TraceError as the package's text says."""
-
     counts: Counter[str] = Counter()
     frames = (found for rows in file.rows() if len(found := _events(file, rows, counts)))
     first = next(frames, None)

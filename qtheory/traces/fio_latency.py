@@ -48,9 +48,9 @@ SHORTEST = 1000  # ns, a latency that a microsecond is more likely to be meant b
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first rows look like a log's."""
-    rows = head.split(b"\n")[:10]
-    return len(rows) > 1 and all(ROW.fullmatch(row) for row in rows[:-1])
+    """Whether most of the first rows look like a log's."""
+    rows = head.split(b"\n")[:20][:-1]
+    return 2 * sum(ROW.fullmatch(row) is not None for row in rows) > len(rows)
 
 
 def records(file: TraceFile) -> Iterator[pl.DataFrame]:

@@ -282,9 +282,7 @@ def read_measurement(path: str | PathLike[str], format: str | None = None) -> Me
     >>> law.disk, law.op, law.requests, law.mean, law.quantile_bounds(0.5)
     ('vda', 'read', 3, 0.0008, (0.0005, 0.001))
     """
-    from qtheory.traces import blockstats, fio_json
-
-    readers: dict[str, Any] = {"fio": fio_json, "blockstats": blockstats}
+    readers = _readers()
     if format is not None:
         choice("format", format, readers)
     file = TraceFile(path)
@@ -293,6 +291,18 @@ def read_measurement(path: str | PathLike[str], format: str | None = None) -> Me
             measured: Measurement = reader.read(file)
             return measured
     raise file.error(f"the content is in none of the known formats ({', '.join(readers)})")
+
+
+def is_measurement(path: str | PathLike[str], format: str | None = None) -> bool:
+    """Whether the file is one for `read_measurement`, by the format's name if that is given, or else by its content."""
+    readers = _readers()
+    return format in readers if format is not None else any(r.sniff(TraceFile(path).head) for r in readers.values())
+
+
+def _readers() -> dict[str, Any]:
+    from qtheory.traces import blockstats, fio_json
+
+    return {"fio": fio_json, "blockstats": blockstats}
 
 
 def document(file: TraceFile, what: str) -> Any:

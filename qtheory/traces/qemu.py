@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from qtheory.traces.completed import by_arrival
 from qtheory.traces.file import TraceFile
 
 if TYPE_CHECKING:
@@ -46,46 +47,47 @@ def records(file: TraceFile) -> Iterator[pl.DataFrame]:
 
     Raises TraceError as the package's text says.
     """
+    yield from by_arrival(_completed(file), TICKS_PER_SECOND)
+
+
+def _completed(file: TraceFile) -> Iterator[pl.DataFrame]:
+    """The requests that complete in each frame of the file."""
     import polars as pl
 
     disks: dict[str, str] = {}  # name by vdev
-    submitted: list[tuple[int, int, str, str, int, int]] = []  # line, arrival, disk, op, offset, size
-    responses: list[float | None] = []  # of each of them, once known [s]
-    waiting: dict[str, deque[int]] = {}  # by pointer, oldest first
-    orphans = shared = failed = refused = 0
+    waiting: dict[str, deque[tuple[int, int, str, str, int, int]]] = {}  # by pointer, oldest first
+    types = {"line": pl.Int64, "arrival": pl.Int64, "disk": pl.String, "op": pl.String, "offset": pl.Int64}
+    found = orphans = shared = failed = 0
     for rows in file.rows():
+        paired: list[tuple[int, int, str, str, int, int, float]] = []
         for line, now, op, request, vdev, sector, sectors, ret in _events(file, rows).iter_rows():
             queue = waiting.setdefault(request, deque())
+            found += 1
             if op is not None:
                 shared += bool(queue)
-                queue.append(len(submitted))
                 name = disks.setdefault(vdev, f"disk{len(disks)}")
-                submitted.append((line, now, name, op, sector * SECTOR, sectors * SECTOR))
-                responses.append(None)
+                queue.append((line, now, name, op, sector * SECTOR, sectors * SECTOR))
             elif queue:
-                index = queue.popleft()
+                submitted = queue.popleft()
                 failed += ret != "0"
-                response = now - submitted[index][1]
+                response = now - submitted[1]
                 if response >= 0:
-                    responses[index] = response / TICKS_PER_SECOND
+                    paired.append((*submitted, response / TICKS_PER_SECOND))
                 else:
-                    refused += 1
                     file.refuse("the completion is stamped before its request", line)
             else:
                 orphans += 1
+        yield pl.DataFrame(paired, types | {"size": pl.Int64, "response": pl.Float64}, orient="row")
 
     file.comments.extend(f"{name}: vdev {vdev}" for vdev, name in disks.items())
-    if not submitted and not orphans and not file.skipped:
+    if not found and not file.skipped:
         raise file.error("there are no virtio_blk_handle_read, _handle_write and _rw_complete events in it")
-    file.warn_of(responses.count(None) - refused, "request", "without a completion in the log, left out")
+    file.warn_of(sum(map(len, waiting.values())), "request", "without a completion in the log, left out")
     file.warn_of(orphans, "completion", "without a request in the log, left out")
     file.warn_of(failed, "request", "failed (ret is not 0), kept")
     file.warn_of(
         shared, "request", "under a pointer still in flight: paired oldest first, with uncertain response times"
     )
-    columns = {"line": pl.Int64, "arrival": pl.Int64, "disk": pl.String, "op": pl.String}
-    paired = pl.DataFrame(submitted, columns | {"offset": pl.Int64, "size": pl.Int64}, orient="row")
-    yield paired.with_columns(response=pl.Series(responses, dtype=pl.Float64)).drop_nulls("response")
 
 
 def _events(file: TraceFile, rows: pl.DataFrame) -> pl.DataFrame:

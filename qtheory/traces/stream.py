@@ -22,6 +22,7 @@ from qtheory.traces.records import Records, comments, in_order, natural
 from qtheory.traces.trace import Block, Selection, write_frames
 
 if TYPE_CHECKING:
+    from qtheory.laws import Law
     from qtheory.traces.summary import TraceSummary
 
 
@@ -151,14 +152,15 @@ class TraceStream:
         survey = self.survey
         write_frames(path, (frame(block, survey.names) for block in self), survey.origin, survey.comments)
 
-    def summary(self) -> TraceSummary:
+    def summary(self, service: Law | None = None) -> TraceSummary:
         """Figures of the trace, in one pass; see `Trace.summary`."""
         from qtheory.traces.summary import SummaryTally
 
         tally = SummaryTally()
         for block in self:
             tally.add(block)
-        return tally.summary(self.survey.names, source=self.source, warnings=self.survey.warnings)
+        survey = self.survey
+        return tally.summary(survey.names, source=self.source, warnings=survey.warnings, service=service)
 
 
 def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:

@@ -21,6 +21,7 @@ from qtheory.arguments import choice, positive, real
 if TYPE_CHECKING:
     import polars as pl
 
+    from qtheory.laws import Law
     from qtheory.traces.summary import TraceSummary
 
 OPERATIONS = ("read", "write", "flush", "discard", "other")
@@ -290,11 +291,14 @@ class Trace:
         """All of it as one block."""
         return Block(*(getattr(self, name) for name in Block._fields))
 
-    def summary(self) -> TraceSummary:
-        """Rates, variability, sizes, responses and burstiness, by disk and in total; `print` shows a table."""
+    def summary(self, service: Law | None = None) -> TraceSummary:
+        """Rates, variability, sizes, responses and burstiness, by disk and in total; `print` shows a table.
+
+        `service` is the law of service times whose peakedness the verdict tells; None: the recorded one, if any.
+        """
         from qtheory.traces.summary import summarize
 
-        return summarize(self)
+        return summarize(self, service)
 
 
 def write_frames(
