@@ -8,7 +8,25 @@ from qtheory import engines
 from qtheory.arrivals import Closed, Poisson
 from qtheory.drain import DepthLimit, drain_time
 from qtheory.engine import Device, Disk, Engine
-from qtheory.laws import Exponential
+from qtheory.laws import (
+    BoundedPareto,
+    Coxian,
+    Deterministic,
+    Empirical,
+    Erlang,
+    Exponential,
+    Gamma,
+    Histogram,
+    Hyperexponential,
+    Law,
+    Lognormal,
+    Mixture,
+    PhaseType,
+    Scaled,
+    Shifted,
+    Weibull,
+    law_of,
+)
 from qtheory.result import Estimate
 from qtheory.simulate import simulate
 from qtheory.sizing import disk_count_sweep, queue_length_sweep
@@ -17,23 +35,39 @@ from qtheory.traces import Trace, TraceError, TraceStream, bundled_trace, read_t
 from qtheory.traces.measurement import LatencyHistogram, Measurement, read_measurement
 
 __all__ = [
+    "BoundedPareto",
     "Closed",
+    "Coxian",
     "DepthLimit",
+    "Deterministic",
     "Device",
     "Disk",
+    "Empirical",
     "Engine",
+    "Erlang",
     "Estimate",
     "Exponential",
+    "Gamma",
+    "Histogram",
+    "Hyperexponential",
     "LatencyHistogram",
+    "Law",
+    "Lognormal",
     "Measurement",
+    "Mixture",
+    "PhaseType",
     "Poisson",
+    "Scaled",
+    "Shifted",
     "Trace",
     "TraceError",
     "TraceStream",
+    "Weibull",
     "bundled_trace",
     "disk_count_sweep",
     "drain_time",
     "engines",
+    "law_of",
     "queue_length_sweep",
     "read_measurement",
     "read_trace",

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from qtheory.arguments import choice, count, positive, sequence
 from qtheory.arrivals import Arrivals, Closed, Poisson
-from qtheory.laws import Law
+from qtheory.laws import Law, law_of
 
 Full = Literal["lost", "wait"]
 Hold = Literal["ring", "engine", "refuse"]
@@ -44,7 +44,7 @@ class Device:
     servers : int
         Requests served at the same time, at least 1.
     service : Law
-        Law of one request's service time [s].
+        Law of one request's service time [s]; a frozen scipy.stats distribution does as well.
 
     A device measured as throughput against requests in flight comes from `Device.from_depth_sweep` or
     `Device.from_fio`; then `curve[n-1]` is its completion rate [1/s] with n requests in flight, constant beyond the
@@ -73,9 +73,7 @@ class Device:
         if self.servers is None or self.service is None:
             raise ValueError("servers and service must both be given (or use Device.from_depth_sweep / from_fio)")
         object.__setattr__(self, "servers", count("servers", self.servers))
-        if not isinstance(self.service, Law):
-            raise TypeError(f"service must be a law such as qt.Exponential(mean=...), not {self.service!r}")
-        positive("service.mean", self.service.mean)
+        object.__setattr__(self, "service", law_of(self.service, "service"))
 
     @classmethod
     def from_depth_sweep(cls, depths: Sequence[int], throughputs: Sequence[float]) -> Device:

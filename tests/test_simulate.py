@@ -3,7 +3,6 @@
 Every seed is fixed. Comparisons allow `WIDE` half-widths of 95 % intervals: two are about four standard deviations.
 """
 
-import dataclasses
 import json
 import math
 import subprocess
@@ -23,23 +22,6 @@ from qtheory.simulate.histogram import BINS, Histogram
 from qtheory.simulate.mser import truncation
 
 WIDE = 2.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Constant:
-    """Deterministic service."""
-
-    mean: float
-    scv: float = 0.0
-
-    def sf(self, t):
-        return np.where(np.asarray(t) < self.mean, 1.0, 0.0)
-
-    def quantile(self, p):
-        return np.full(np.shape(p), self.mean)
-
-    def sample(self, rng, size):
-        return np.full(size, self.mean)
 
 
 def birth_death(births, deaths):
@@ -101,7 +83,7 @@ def test_wait_quantile_of_mm1():
     assert 0 < run.response_quantile(0.99).half_width < 3.0
 
 
-@pytest.mark.parametrize("law", [qt.Exponential(1.0), Constant(1.0)], ids=["exponential", "constant"])
+@pytest.mark.parametrize("law", [qt.Exponential(1.0), qt.Deterministic(1.0)], ids=["exponential", "constant"])
 @pytest.mark.parametrize("hold", ["lost", "refuse"])
 def test_erlang_b_whatever_the_law(law, hold):
     """Ten servers, load 8, no room to wait; lost at the buffer or refused at Q."""
@@ -382,7 +364,9 @@ def test_superposed_arrivals():
 
 
 def test_laws_of_separate_devices_are_kept_apart():
-    disks = [qt.Disk(qt.Poisson(1.0), device=qt.Device(servers=5, service=Constant(m))) for m in (0.1, 0.2, 0.3)]
+    disks = [
+        qt.Disk(qt.Poisson(1.0), device=qt.Device(servers=5, service=qt.Deterministic(m))) for m in (0.1, 0.2, 0.3)
+    ]
     run = simulate(qt.Engine(disks), requests=30_000)
     assert [d.mean_response.value - d.mean_wait.value for d in run.disks] == pytest.approx([0.1, 0.2, 0.3])
 

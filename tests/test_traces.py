@@ -270,7 +270,7 @@ def test_files_that_cannot_be_opened(tmp_path):
         read_trace(tmp_path)
     with pytest.raises(TraceError, match="cannot be read"):
         read_trace("nul\0")
-    with pytest.raises(ValueError, match="format must be one of 'qtheory', 'parquet', 'qemu', .*, not 'floppy'"):
+    with pytest.raises(ValueError, match=r"format must be one of 'qtheory', 'parquet', 'qemu', .*, not 'floppy'"):
         read_trace(csv(tmp_path, "0,a,,,,"), "floppy")
 
 

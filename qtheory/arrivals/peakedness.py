@@ -54,8 +54,8 @@ def peakedness(law: ServiceTime, windows: ArrayLike, dispersion: ArrayLike) -> f
     """Peakedness z of arrivals with index of dispersion `dispersion` at `windows` [s], for a service law.
 
     Between the windows I is a monotone cubic in log t (Fritsch & Carlson 1980); below the shortest I − 1 is
-    proportional to t (arrivals come singly), beyond the longest I stays as it is. Windows of 1, 2, 10, 20, ... µs,
-    as `qtheory trace` has them, gave z to 1 % on two public traces.
+    proportional to t (arrivals come singly), beyond the longest I stays as it is. With the windows of a trace's
+    summary, 1, 2, 10, 20, ... µs, z was right to 4 % on every trace tried; more windows a decade come closer.
 
     Raises ValueError when windows are fewer than two or do not rise from above 0, when they do not match `dispersion`,
     and when more than a tenth of the service time is spent in services shorter or longer than all windows: of those
@@ -67,7 +67,7 @@ def peakedness(law: ServiceTime, windows: ArrayLike, dispersion: ArrayLike) -> f
     >>> peakedness(Exponential(mean=0.01), [0.001, 0.01, 0.1, 1.0], [1.0, 1.0, 1.0, 1.0])
     1.0
     >>> round(peakedness(Exponential(mean=0.01), [0.001, 0.01, 0.1, 1.0], [1.1, 1.5, 2.0, 2.1]), 2)
-    1.3
+    1.31
     """
     from scipy.interpolate import PchipInterpolator
 

@@ -167,19 +167,7 @@ def check_length(trace: Trace) -> None:
 
 def burstiness(study: Study) -> Iterator[str]:
     """Plain sentences on how well the model's Poisson arrivals fit the trace."""
-    dispersion = study.summary.total.dispersion
-    if dispersion:
-        window, worst = max(dispersion, key=lambda pair: pair[1])
-        yield (
-            f"Counted in windows of {window:g} s the recorded arrivals vary {worst:.3g} times as much as Poisson "
-            "arrivals would (index of dispersion; Poisson is 1)."
-        )
-        if worst > 2.0:
-            yield "So the arrivals are bursty, and a Poisson model understates waiting."
-        elif worst < 0.5:
-            yield "So the arrivals are more regular than Poisson, and a Poisson model overstates waiting."
-        else:
-            yield "So Poisson arrivals are tenable for this trace at these time scales."
+    yield from study.summary.verdict
     if study.drain_replay is not None:
         theory = study.busy_point.mean_wait
         replay = study.drain_replay.mean_wait.value

@@ -2,8 +2,8 @@
 
 Plain are digits for a whole number (at most 18), digits with at most one point and an exponent for a decimal (a
 mantissa below 2^53, but for zeros at its end, and a power of ten to ±22, so that one operation on two exact numbers
-rounds right; Clinger, 1990), and printable ASCII for a text. An empty field is plain too. A row with anything else is left to the reader of unusual
-rows, which gives the same values more slowly (`tests/test_fields.py` compares the two).
+rounds right; Clinger, 1990), and printable ASCII for a text. An empty field is plain too. A row with anything else is
+left to the reader of unusual rows, which gives the same values more slowly (`tests/test_fields.py` compares the two).
 
 The different texts of a column are numbered in a hash table (open addressing, FNV-1a), which lives as long as the file
 is read. A text that finds it full is not plain.

@@ -53,7 +53,7 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 COARSE_CLOCK = 1e-3  # s
 SHOWN_WINDOWS = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 MOST_COLUMNS = 5
-PIECE = 1 << 16
+PIECE = 1 << 17
 """Requests taken at a time: their arrays fit in the processor's cache."""
 
 

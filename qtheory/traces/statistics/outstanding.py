@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from qtheory.simulate.heaps import pop, push
+from qtheory.simulate.compiled import inlined
 from qtheory.traces.statistics.streams import Ints, grown
 from qtheory.traces.statistics.timeline import Timeline
 
@@ -32,7 +32,7 @@ class Outstanding:
         room = np.empty(len(clock), dtype=np.int64)
         completion, owner = np.concatenate([self.completion, room]), np.concatenate([self.owner, room])
         _add(
-            clock, disk, response, completion, owner, np.arange(disks), self.present, self.most, self.latest, self.now,
+            clock, disk, response, completion, owner, self.present, self.most, self.latest, self.now,
             timeline.area, timeline.width,
         )  # fmt: skip
         size = int(self.present[0])
@@ -42,7 +42,7 @@ class Outstanding:
 
 @njit(cache=True, nogil=True)
 def _add(  # type: ignore[no-untyped-def]
-    clock, disk, response, completion, owner, rank, present, most, latest, now, area, width
+    clock, disk, response, completion, owner, present, most, latest, now, area, width
 ):
     size = present[0]
     k = now // width
@@ -59,16 +59,45 @@ def _add(  # type: ignore[no-untyped-def]
             area[k] += size * (at - now)
             now = at
             if leaves:
-                present[pop(completion, owner, 0, size, rank) + 1] -= 1
+                present[owner[0] + 1] -= 1
                 size -= 1
+                _take_first(completion, owner, size)
         d = disk[i]
         done = arrives + response[i]
         latest[0] = max(latest[0], done)
         latest[d + 1] = max(latest[d + 1], done)
         if response[i] > 0:
-            push(completion, owner, 0, size, done, d, rank)
+            _put(completion, owner, size, done, d)
             size += 1
             present[d + 1] += 1
             most[0] = max(most[0], size)
             most[d + 1] = max(most[d + 1], present[d + 1])
     present[0] = size
+
+
+@inlined
+def _put(key, item, at, new_key, new_item):  # type: ignore[no-untyped-def]
+    """Put an entry at place `at` of a binary heap, or above, where it belongs."""
+    at = np.uint64(at)
+    while at > 0:
+        above = (at - np.uint64(1)) >> np.uint64(1)
+        if key[above] <= new_key:
+            break
+        key[at], item[at] = key[above], item[above]
+        at = above
+    key[at], item[at] = new_key, new_item
+
+
+@inlined
+def _take_first(key, item, last):  # type: ignore[no-untyped-def]
+    """Take the least entry out of a heap that ends with place `last`, which is free then.
+
+    The gap goes down to the bottom, as the last entry mostly belongs there, and the last entry up from it.
+    """
+    one, last = np.uint64(1), np.uint64(last)
+    at, child = np.uint64(0), one
+    while child < last:
+        child += np.uint64(key[child + one] < key[child])
+        key[at], item[at] = key[child], item[child]
+        at, child = child, child + child + one
+    _put(key, item, at, key[last], item[last])
