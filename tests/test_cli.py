@@ -89,7 +89,10 @@ def test_help_shows_an_example(command: str) -> None:
         (["drain", *DISKS, *DEVICE, "--per-disk"], "--per-disk needs --depth-limit"),
         (["trace", "no-such-file"], "no-such-file: no such file"),
         (["report", "--fio", "x", "--servers", "3"], "--fio gives the whole device"),
-        (["report", "--output", "/no/such/folder/report.html", "--requests", "20000"], "/no/such/folder/report.html: No such"),
+        (
+            ["report", "--output", "/no/such/folder/report.html", "--requests", "20000"],
+            "/no/such/folder/report.html: No such",
+        ),
         (["trace", "--picture", "/no/such/folder/x.png"], "/no/such/folder/x.png: No such"),
         (["trace", "--picture", "x.docx"], "docx"),
         (["trace", "--write", "x.docx"], "path must end in .csv, .csv.gz or .parquet, not 'x.docx'"),

@@ -19,8 +19,8 @@ Floats = NDArray[np.float64]
 def law_of(x: object, argument: str = "x") -> Law:
     """`x` itself when it is a law; a frozen continuous distribution of scipy.stats as a law.
 
-    Raises TypeError for anything else, naming the `argument`, and ValueError when the distribution may be negative or has no finite mean and
-    variance, which it names.
+    Raises TypeError for anything else, naming the `argument`, and ValueError when the distribution may be negative or
+    has no finite mean and variance, which it names.
 
     Examples
     --------

@@ -5,6 +5,7 @@
 | `product_form` | one shared device, one line | exact |
 | `separate_devices` | one device a disk, no limit, caps, or refused at Q | exact |
 | `saturated_line` | one device a disk behind a FIFO of Q slots, all guests saturated | exact |
+| `phase_type` | one shared device of phase-type service, one line | exact for one disk, else approximate |
 | `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |
 """
 
@@ -19,7 +20,7 @@ from qtheory.engine import Engine
 if TYPE_CHECKING:
     from qtheory.solve.steady_state import SteadyState
 
-METHODS = ("product_form", "separate_devices", "saturated_line", "flow_equivalent")
+METHODS = ("product_form", "separate_devices", "saturated_line", "phase_type", "flow_equivalent")
 """In the order in which `method="auto"` asks them; exact ones first."""
 
 

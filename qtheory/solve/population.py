@@ -65,18 +65,22 @@ class Population:
 
 
 def population(
-    disks: tuple[Disk, ...], series: Sequence[NDArray[np.float64]], factor: NDArray[np.float64]
+    disks: tuple[Disk, ...],
+    series: Sequence[NDArray[np.float64]],
+    factor: NDArray[np.float64],
+    reach: int | None = None,
 ) -> Population:
     """Numbers present when disk i's series has the ratios `series[i]` and F(n+1)/F(n) = factor[n − constant].
 
-    `series` holds one entry for each disk that is not saturated; `factor` as many as the total can grow.
+    `series` holds one entry for each disk that is not saturated; `factor` as many as the total can grow. `reach` is the
+    largest total to keep; None: what can matter.
     """
     constant = sum(disk.most for disk in disks if disk.saturated)
     if not series:
         pmf = np.zeros(constant + 1)
         pmf[constant] = 1.0
         return Population(pmf, constant, np.zeros(0), disks, None, ())
-    reach = _reach(series, factor)
+    reach = _reach(series, factor) if reach is None else min(reach, len(factor))
     root, kinds = merge_all(series, reach)
     ratios = root.ratios[:reach]
     free = stationary(ratios, 1.0 / factor[: len(ratios)])

@@ -62,13 +62,13 @@ def continued(rates: NDArray[np.float64], most: int) -> NDArray[np.float64]:
     return np.concatenate([rates, np.full(most - len(rates), rates[-1])])
 
 
-def station_population(disks: tuple[Disk, ...], rates: NDArray[np.float64]) -> Population:
+def station_population(disks: tuple[Disk, ...], rates: NDArray[np.float64], reach: int | None = None) -> Population:
     """Numbers present at one station with completion rates `rates[n−1]`, totals up to len(rates)."""
     free = [disk for disk in disks if not disk.saturated]
     series = [disk.arrival_rates() / np.arange(1, disk.most + 1) for disk in free]
     constant = sum(disk.most for disk in disks if disk.saturated)
     # F(n) = n! / Π μ(j)
-    return population(disks, series, np.arange(constant + 1, len(rates) + 1) / rates[constant:])
+    return population(disks, series, np.arange(constant + 1, len(rates) + 1) / rates[constant:], reach)
 
 
 def solve_station(

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.signal import lfilter
+from scipy.sparse import csr_array, diags_array
 
 from qtheory.markov.uniformization import at_ticks
 
@@ -70,6 +71,42 @@ class Servers:
         # Once the line is empty each tick ends the stay with probability 1/c: 45 c ticks leave e^−45.
         entering = np.concatenate([entering, np.zeros(45 * self.servers)])
         return np.asarray(lfilter([1.0], [1.0, -(1.0 - 1.0 / self.servers)], entering))
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseServers:
+    """Sojourn at c equal phase-type servers.
+
+    `line[k − 1]`: probability that an accepted request waits for k completions, by the phases of the busy servers;
+    others start at once. `stay` and `step` are the rates from phases to phases without and with a completion while all
+    servers are busy, `leaving` what leaves each; `alpha` and `T` the service law's.
+    """
+
+    line: NDArray[np.float64]
+    stay: csr_array
+    step: csr_array
+    leaving: NDArray[np.float64]
+    alpha: NDArray[np.float64]
+    T: NDArray[np.float64]
+
+    def sf(self, quantity: Quantity, t: float) -> float:
+        """P(wait > t) or P(response > t)."""
+        clock, waiting, in_service = self._sequences
+        still = at_ticks(clock * t, waiting)
+        return still if quantity == "wait" else still + at_ticks(clock * t, in_service)
+
+    @cached_property
+    def _sequences(self) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """Clock rate; probability to be in the line, and in service, after each tick."""
+        from qtheory.markov.phase_line import follow, serve
+
+        clock = max(float(self.leaving.max()), float(-np.diag(self.T).min()))
+        stay = csr_array(self.stay / clock + diags_array(1.0 - self.leaving / clock))
+        used = np.flatnonzero(self.line.sum(axis=1) > TAIL)
+        line = self.line[: int(used[-1]) + 1 if len(used) else 0]
+        waiting, through = follow(line, stay, csr_array(self.step / clock), TAIL)
+        entering = np.concatenate([[max(1.0 - float(self.line.sum()), 0.0)], through])
+        return clock, waiting, serve(entering, self.alpha, np.eye(len(self.T)) + self.T / clock, TAIL)
 
 
 @dataclass(frozen=True, eq=False)

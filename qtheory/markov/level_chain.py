@@ -1,0 +1,106 @@
+"""Chains that move at most one level at a time, by block elimination from the top level down.
+
+Each level n has some states (phases). From them the chain goes up with the rates U_n (a matrix), down with D_n and
+within the level with W_n. Above level n it makes excursions that come back to level n; seen only while it is at n or
+below, it moves within level n with the rates W_n + R_{n+1} D_{n+1}, where
+
+    R_{n+1} = U_n A_{n+1}^{-1},    A_n = diag(row sums of what leaves its state) − (W_n + R_{n+1} D_{n+1}),
+
+and π_{n+1} = π_n R_{n+1}. So one sweep down gives all R, and one sweep up the stationary law. What leaves a state of
+level n, seen from there, stays within the level or goes down, so the diagonal of A_n is a sum of positive rates and
+never a difference: A_n is an M-matrix with known excess, and small probabilities keep their digits, as in `gth`.
+(Gaver, Jacobs and Latouche, 1984, for the elimination; Grassmann, Taksar and Heyman, 1985, for the diagonal.)
+
+Where the levels are alike the R converge going down, to the rate matrix of the homogeneous chain (Neuts, 1981), and the
+sweep jumps to where the levels change: a long line costs as much as a short one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from qtheory.markov.gth import gth
+
+Floats = NDArray[np.float64]
+CONVERGED = 1e-15
+MOST_BYTES = 4e9
+
+
+Rates: TypeAlias = NDArray[np.float64] | csr_array
+
+
+def stationary(
+    bottom: int,
+    top: int,
+    up: Callable[[int], Rates],
+    within: Callable[[int], Rates],
+    down: Callable[[int], Rates],
+    alike: Callable[[int], int],
+) -> list[Floats]:
+    """Stationary law over the levels `bottom`, ..., `top`, a vector over the states of each.
+
+    Parameters
+    ----------
+    up, within, down : functions of the level
+        Rates from its states to those one level up (asked below `top`), within (off the diagonal), one level down
+        (asked above `bottom`); dense or sparse matrices.
+    alike : function of the level
+        The lowest level from which on, up to this one, `within`, `down` and what comes `up` into it are the same.
+
+    Raises ValueError when the matrices would not fit in memory.
+
+    Examples
+    --------
+    M/M/1 with three places, load 1/2: probabilities 8, 4, 2, 1 over 15.
+
+    >>> one, two = np.array([[1.0]]), np.array([[2.0]])
+    >>> levels = stationary(0, 3, lambda n: one, lambda n: 0 * one, lambda n: two, lambda n: n)
+    >>> [round(15 * float(level[0]), 12) for level in levels]
+    [8.0, 4.0, 2.0, 1.0]
+    """
+    ratios: list[Floats] = [np.empty(0)] * (top + 1)
+    back: Floats | float = 0.0  # what comes back to the level from excursions above it
+    level, held = top, 0.0
+    while level > bottom:
+        here, below = _dense(within(level)) + back, down(level)
+        ratio = _ratio(here, below, up(level - 1))
+        held += ratio.nbytes
+        if held > MOST_BYTES:
+            raise ValueError(f"the levels from {level} to {top} alone need more than {MOST_BYTES / 1e9:g} GB")
+        ratios[level] = ratio
+        first = alike(level)
+        above = ratios[level + 1] if level < top else ratio[:0]
+        if first < level and above.shape == ratio.shape and np.allclose(ratio, above, rtol=CONVERGED, atol=0.0):
+            ratios[first:level] = [ratio] * (level - first)
+            level = first
+        back = ratio @ below
+        level -= 1
+    here = _dense(within(bottom)) + back
+    law = [gth(here) if len(here) > 1 else np.ones(1)]
+    scale = [0.0]
+    for n in range(bottom + 1, top + 1):
+        following = law[-1] @ ratios[n]
+        size = float(following.sum())
+        law.append(following / size if size > 0.0 else following)
+        scale.append(scale[-1] + np.log(size) if size > 0.0 else -np.inf)
+    weights = np.exp(np.array(scale) - max(scale))
+    weights /= weights.sum()
+    return [weight * level for weight, level in zip(weights, law, strict=True)]
+
+
+def _ratio(here: Floats, below: Rates, into: Rates) -> Floats:
+    """U_{n−1} A_n^{-1}, from the rates within level n (the diagonal is ignored), down from it, and up into it."""
+    a = -here
+    np.fill_diagonal(a, 0.0)
+    np.fill_diagonal(a, np.asarray(below.sum(axis=1)).ravel() - a.sum(axis=1))
+    ratio: Floats = np.linalg.solve(a.T, _dense(into).T).T
+    return np.maximum(ratio, 0.0)
+
+
+def _dense(matrix: Rates) -> Floats:
+    return matrix if isinstance(matrix, np.ndarray) else np.asarray(matrix.toarray())
