@@ -10,7 +10,8 @@ each level,
 and takes it from the product form of exponential service (`product_form.py`), in which the split of a total over the
 disks does not depend on how fast the engine is: P(n_1, ..., n_N | n) ∝ Π_i Π_{k<n_i} λ_i(k) / n_i!. With one disk, and
 with saturated disks only, there is nothing to split, and the answer is exact. Otherwise it is an approximation, close
-where the disks are alike.
+where the disks are alike. Where they are not, the phases remember how the split came about, and `different_disks.py`
+follows them together.
 
 A saturated disk submits again at once: when one of its requests finishes, the total stays. It has its share of what is
 present, and so of what finishes.
@@ -20,18 +21,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.sparse import csr_array, eye_array
+from scipy.sparse import csr_array, diags_array, eye_array
 
 from qtheory.engine import Disk, Engine
 from qtheory.laws import PhaseType
 from qtheory.markov.level_chain import stationary
+from qtheory.markov.merging import Group, merge_all, split_all
 from qtheory.markov.phase_counts import PhaseCounts
+from qtheory.solve.different_disks import Levels, Split, converge
 from qtheory.solve.population import Population, disk_state, total_blocking
 from qtheory.solve.product_form import station_population, station_rates
 from qtheory.solve.sojourn import PhaseServers
@@ -79,7 +83,8 @@ class PhaseChain:
     servers: int
     slots: int
     number: Population
-    birth: Floats
+    accepting: list[Floats]
+    """Λ at each level but the last, for each state of the phases; from the number of saturated disks' requests on."""
     levels: list[Floats]
 
     @classmethod
@@ -93,35 +98,41 @@ class PhaseChain:
         law = device.service.phase_type()
         constant = sum(disk.most for disk in engine.disks if disk.saturated)
         number = station_population(engine.disks, rates, _reach(engine.disks, law, servers))
+        counts = PhaseCounts(law.alpha, law.T)
         birth = number.ratios * np.arange(1, len(number.ratios) + 1)
-        chain = cls(engine.disks, law, PhaseCounts(law.alpha, law.T), servers, slots, number, birth, [])
-        top = constant + len(birth)
-        solved = stationary(constant, top, chain._up, chain._within, chain._down, chain._alike)
-        chain.levels.extend([np.zeros(chain.counts.size(min(n, servers))) for n in range(constant)] + solved)
-        return chain
+        accepting = [np.full(counts.size(min(constant + f, servers)), rate) for f, rate in enumerate(birth)]
+        return cls(engine.disks, law, counts, servers, slots, number, accepting, []).solved()
 
-    def _up(self, n: int) -> csr_array:
-        rate = self.birth[n - self.number.constant]
-        return csr_array(self._starts[n] * rate if n < self.servers else eye_array(self._most) * rate)
+    def solved(self, accepting: list[Floats] | None = None) -> PhaseChain:
+        """The chain with its stationary law, at these arrival rates if any are given."""
+        chain = self if accepting is None else replace(self, accepting=accepting)
+        bottom = self.number.constant
+        top = bottom + len(chain.accepting)
+        found = stationary(bottom, top, chain.up, chain.within, chain.down, chain.alike)
+        return replace(chain, levels=[np.zeros(self.counts.size(min(n, self.servers))) for n in range(bottom)] + found)
 
-    def _within(self, n: int) -> csr_array:
+    def up(self, n: int) -> csr_array:
+        rates = diags_array(self.accepting[n - self.number.constant])
+        return csr_array(rates @ self.starts[n] if n < self.servers else rates)
+
+    def within(self, n: int) -> csr_array:
         """Changes of phase; and requests of saturated disks that finish and come again."""
         busy = min(n, self.servers)
         if self.number.constant == 0:
-            return self._internals[busy]
-        return csr_array(self._internals[busy] + self._succeeding(n) * (self.number.constant / n))
+            return self.internals[busy]
+        return csr_array(self.internals[busy] + self.succeeding(n) * (self.number.constant / n))
 
-    def _down(self, n: int) -> csr_array:
-        rates = self._finishes[n] if n <= self.servers else self.succeed
+    def down(self, n: int) -> csr_array:
+        rates = self.finishes[n] if n <= self.servers else self.succeed
         return csr_array(rates * ((n - self.number.constant) / n))
 
-    def _alike(self, n: int) -> int:
+    def alike(self, n: int) -> int:
         """The lowest level from which on all is as at level n."""
         if n <= self.servers or self.number.constant:
             return n
         return max(self.servers + 1, int(self._run[n - 1]) + 1)
 
-    def _succeeding(self, n: int) -> csr_array:
+    def succeeding(self, n: int) -> csr_array:
         return self.succeed if n >= self.servers else self.counts.succeed(n)
 
     @cached_property
@@ -131,27 +142,28 @@ class PhaseChain:
 
     @cached_property
     def _run(self) -> NDArray[np.int64]:
-        """For each level, the lowest from which on the arrival rate is the same."""
-        first = np.zeros(len(self.birth), dtype=np.int64)
-        for n in range(1, len(self.birth)):
-            start = first[n - 1]
-            first[n] = start if abs(self.birth[n] - self.birth[start]) <= ALIKE * self.birth[start] else n
+        """For each level, the lowest from which on the arrival rates are the same."""
+        first = np.zeros(len(self.accepting), dtype=np.int64)
+        for n in range(1, len(self.accepting)):
+            here, there = self.accepting[n], self.accepting[first[n - 1]]
+            same = len(here) == len(there) and np.all(np.abs(here - there) <= ALIKE * there)
+            first[n] = first[n - 1] if same else n
         return first
 
     @cached_property
-    def _most(self) -> int:
+    def most(self) -> int:
         return self.counts.size(self.servers)
 
     @cached_property
-    def _internals(self) -> list[csr_array]:
+    def internals(self) -> list[csr_array]:
         return [self.counts.internal(n) for n in range(self.servers + 1)]
 
     @cached_property
-    def _finishes(self) -> list[csr_array]:
+    def finishes(self) -> list[csr_array]:
         return [csr_array((1, 0)), *(self.counts.finish(n) for n in range(1, self.servers + 1))]
 
     @cached_property
-    def _starts(self) -> list[csr_array]:
+    def starts(self) -> list[csr_array]:
         return [self.counts.start(n) for n in range(self.servers)]
 
     @property
@@ -172,42 +184,49 @@ class PhaseChain:
         finishes, and finds what that leaves behind.
         """
         c, constant = self.servers, self.number.constant
-        line = np.zeros((max(len(self.levels) - c, 1), self._most))
+        line = np.zeros((max(len(self.levels) - c, 1), self.most))
         accepted = 0.0
         for n, level in enumerate(self.levels):
-            if n - constant >= 0 and n - constant < len(self.birth):
-                rate = self.birth[n - constant]
-                accepted += rate * float(level.sum())
+            if 0 <= n - constant < len(self.accepting):
+                coming = self.accepting[n - constant] * level
+                accepted += float(coming.sum())
                 if n >= c:
-                    line[n - c] += rate * level
+                    line[n - c] += coming
             if constant and n:
-                again = level @ self._succeeding(n) * (constant / n)
+                again = level @ self.succeeding(n) * (constant / n)
                 accepted += float(again.sum())
                 if n > c:
                     line[n - c - 1] += again
-        stay, leaving = self._internals[c], self.counts.leaving(c)
+        stay, leaving = self.internals[c], self.counts.leaving(c)
         return PhaseServers(line / accepted, stay, self.succeed, leaving, self.law.alpha, self.law.T)
 
 
 def solve(engine: Engine) -> SteadyState:
     """Solve an engine with one shared device of phase-type service and one FIFO line."""
     chain = PhaseChain.of(engine)
-    number, pmf, slots = chain.number, chain.pmf, chain.slots
+    kinds = _kinds(engine.disks)
+    alike = len(kinds) == 1 or chain.number.constant > 0
+    chain, parts = (chain, []) if alike else unlike(chain, kinds)
+    pmf, slots = chain.pmf, chain.slots
     totals = np.arange(len(pmf))
     finishing = chain.finishing
     throughput = float(finishing.sum())
     waiting = np.maximum(totals - chain.servers, 0)
     present = np.maximum(totals, 1)
-    full = np.where(totals == slots, pmf, 0.0) if engine.hold == "refuse" else np.zeros(len(pmf))
+    full = (totals == slots) & (engine.hold == "refuse")
+
+    def laws(weights: Floats) -> list[Floats]:
+        """Each disk's number, with the totals weighted so."""
+        if alike:
+            return chain.number.split(weights * pmf)
+        most = [engine.disks[kind[0]].most for kind in kinds]
+        return [part.split(weights, k) for kind, part, k in zip(kinds, parts, most, strict=True) for _ in kind]
+
+    order = range(len(engine.disks)) if alike else [i for kind in kinds for i in kind]
+    found = dict(zip(order, zip(laws(~full), laws(full), laws(waiting / present), strict=True), strict=True))
     states = tuple(
-        disk_state(disk, accepting, at_full, in_line, _throughput(disk, accepting, finishing / present))
-        for disk, accepting, at_full, in_line in zip(
-            engine.disks,
-            number.split(pmf - full),
-            number.split(full),
-            number.split(pmf * waiting / present),
-            strict=True,
-        )
+        disk_state(disk, *found[i], _throughput(disk, found[i][0], finishing / present))
+        for i, disk in enumerate(engine.disks)
     )
     device = engine.devices[0]
     mean = float(totals @ pmf)
@@ -229,6 +248,84 @@ def solve(engine: Engine) -> SteadyState:
         disks=states,
         _sojourns=((1.0, chain.sojourn()),),
     )
+
+
+class Conditional(NamedTuple):
+    """One kind's number given the total n and the phases: `law[n]` has a row for each number from `low[n]` on."""
+
+    group: Group
+    low: list[int]
+    law: list[Floats]
+
+    def mirrored(self, group: Group) -> Conditional:
+        """The other kind's, of two: its number is the rest."""
+        low = [n - (first + len(law) - 1) for n, (first, law) in enumerate(zip(self.low, self.law, strict=True))]
+        return Conditional(group, low, [law[::-1] for law in self.law])
+
+    def rates(self, n: int) -> Floats:
+        """The kind's mean arrival rate with n present, for each state of the phases."""
+        birth = _birth(self.group)
+        return np.asarray(birth[self.low[n] : self.low[n] + len(self.law[n])] @ self.law[n])
+
+    def joint(self, levels: list[Floats]) -> Floats:
+        """P(n present, a of them the kind's)."""
+        joint = np.zeros((len(levels), len(self.group.ratios) + 1))
+        for n, (low, law) in enumerate(zip(self.low, self.law, strict=True)):
+            joint[n, low : low + len(law)] = law @ levels[n]
+        return joint
+
+
+class Part(NamedTuple):
+    """One kind of equal disks: `joint[n, a]` is P(n present, a of them the kind's)."""
+
+    group: Group
+    joint: Floats
+
+    def split(self, weights: Floats, most: int) -> Floats:
+        """The law of the number of each of the kind's disks, at most `most`, with the totals weighted so."""
+        law = np.zeros(most + 1)
+        of_kind = weights @ self.joint
+        if of_kind.any():
+            (found,) = split_all(self.group, of_kind[: len(self.group.ratios) + 1]).values()
+            law[: len(found)] = found
+        return law
+
+
+def unlike(chain: PhaseChain, kinds: Sequence[Sequence[int]]) -> tuple[PhaseChain, list[Part]]:
+    """The chain of disks of several kinds, and each kind's part in it; see `different_disks.py`."""
+    top = len(chain.levels) - 1
+    matrices = Levels(
+        [chain.within(n) for n in range(top + 1)],
+        [chain.starts[n] if n < chain.servers else csr_array(eye_array(chain.most)) for n in range(top)],
+        [chain.down(n) if n else csr_array((1, 0)) for n in range(top + 1)],
+    )
+    series = [chain.disks[kind[0]].arrival_rates() / np.arange(1, chain.disks[kind[0]].most + 1) for kind in kinds]
+    groups = [merge_all([own] * len(kind), top)[0] for own, kind in zip(series, kinds, strict=True)]
+    given: list[Conditional] = []
+    for i, group in enumerate(groups):
+        if i == 1 and len(kinds) == 2:
+            given.append(given[0].mirrored(group))
+            break
+        rest = merge_all([own for j, own in enumerate(series) if j != i for _ in kinds[j]], top)[0]
+        split = Split(_birth(group), _birth(rest), matrices)
+        joint = converge(split, chain.levels, lambda rates: chain.solved(rates[:-1]).levels)
+        law = [level / np.maximum(level.sum(axis=0), 1e-300) for level in joint]
+        given.append(Conditional(group, split.low, law))
+    chain = chain.solved([np.sum([part.rates(n) for part in given], axis=0) for n in range(top)])
+    return chain, [Part(part.group, part.joint(chain.levels)) for part in given]
+
+
+def _birth(group: Group) -> Floats:
+    """Total arrival rate of a group with 0, 1, ... of its requests present."""
+    return np.append(group.ratios * np.arange(1, len(group.ratios) + 1), 0.0)
+
+
+def _kinds(disks: Sequence[Disk]) -> list[list[int]]:
+    """Indices of equal disks, kind by kind."""
+    kinds: dict[tuple[object, int], list[int]] = {}
+    for i, disk in enumerate(disks):
+        kinds.setdefault((disk.arrivals, disk.buffer), []).append(i)
+    return list(kinds.values())
 
 
 def measured(engine: Engine) -> tuple[dict[str, float], tuple[str, ...]]:
