@@ -201,12 +201,25 @@ class PhaseChain:
         return PhaseServers(line / accepted, stay, self.succeed, leaving, self.law.alpha, self.law.T)
 
 
+def is_exact(engine: Engine) -> bool:
+    """Whether there is nothing to split."""
+    return len(engine.disks) == 1 or all(disk.saturated for disk in engine.disks)
+
+
+def solved_chain(engine: Engine, limit: int | None = None) -> tuple[PhaseChain, list[list[int]], list[Part]]:
+    """The stationary chain, with at most `limit` slots; the kinds of disks, and the part of each where they differ."""
+    chain = PhaseChain.of(engine, limit)
+    kinds = _kinds(engine.disks)
+    if len(kinds) == 1 or chain.number.constant > 0:
+        return chain, kinds, []
+    chain, parts = unlike(chain, kinds)
+    return chain, kinds, parts
+
+
 def solve(engine: Engine) -> SteadyState:
     """Solve an engine with one shared device of phase-type service and one FIFO line."""
-    chain = PhaseChain.of(engine)
-    kinds = _kinds(engine.disks)
-    alike = len(kinds) == 1 or chain.number.constant > 0
-    chain, parts = (chain, []) if alike else unlike(chain, kinds)
+    chain, kinds, parts = solved_chain(engine)
+    alike = not parts
     pmf, slots = chain.pmf, chain.slots
     totals = np.arange(len(pmf))
     finishing = chain.finishing
@@ -230,7 +243,7 @@ def solve(engine: Engine) -> SteadyState:
     )
     device = engine.devices[0]
     mean = float(totals @ pmf)
-    exact = len(engine.disks) == 1 or all(disk.saturated for disk in engine.disks)
+    exact = is_exact(engine)
     bounds, warnings = (dict.fromkeys(QUANTITIES, 1e-11), ()) if exact else measured(engine)
     return SteadyState(
         method="phase_type",
