@@ -97,8 +97,6 @@ def test_a_population_is_drained_from_the_phases_it_has():
     assert means == sorted(means)
     weights = qt.solve(engine).in_system_pmf
     assert weights @ means == pytest.approx(qt.drain_time(engine).mean, rel=1e-11)
-    # with most requests free servers do not matter: each further request adds a mean service over two servers
-    assert means[12] - means[11] == pytest.approx(H2.mean / 2, rel=0.2)
 
 
 @pytest.mark.parametrize("engine", [
