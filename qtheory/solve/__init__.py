@@ -6,6 +6,7 @@
 | `separate_devices` | one device a disk, no limit, caps, or refused at Q | exact |
 | `saturated_line` | one device a disk behind a FIFO of Q slots, all guests saturated | exact |
 | `phase_type` | one shared device of phase-type service, one line | exact for one disk, else approximate |
+| `joint_chain` | any small engine of phase-type service, state by state | exact, without quantiles |
 | `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |
 """
 
@@ -20,8 +21,8 @@ from qtheory.engine import Engine
 if TYPE_CHECKING:
     from qtheory.solve.steady_state import SteadyState
 
-METHODS = ("product_form", "separate_devices", "saturated_line", "phase_type", "flow_equivalent")
-"""In the order in which `method="auto"` asks them; exact ones first."""
+METHODS = ("product_form", "separate_devices", "saturated_line", "phase_type", "joint_chain", "flow_equivalent")
+"""In the order in which `method="auto"` asks them."""
 
 
 def solve(engine: Engine, method: str = "auto") -> SteadyState:

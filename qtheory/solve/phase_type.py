@@ -28,7 +28,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.sparse import csr_array, diags_array, eye_array
+from scipy.sparse import csc_array, csr_array, diags_array, eye_array
+from scipy.sparse.linalg import splu
 
 from qtheory.engine import Disk, Engine
 from qtheory.laws import PhaseType
@@ -46,6 +47,7 @@ MOST_STATES = 3000
 """Largest number of states at a level: its cube is what a level costs."""
 OUT_OF_REACH = 1e-40
 """Levels whose probability is below this fraction of the largest are left out."""
+HALVINGS = 50
 ALIKE = 1e-13
 """Arrival rates that differ by less are taken as the same."""
 
@@ -63,7 +65,7 @@ def refusal(engine: Engine) -> str | None:
     if device.service is None or device.servers is None:
         return "the device is a rate curve"
     try:
-        law = device.service.phase_type()
+        law = _entered(device.service.phase_type())
     except TypeError as error:
         return str(error)
     servers = min(device.servers, engine.queue_length or engine.most, engine.most)
@@ -95,7 +97,7 @@ class PhaseChain:
         assert device.servers is not None
         rates, slots = station_rates(engine, limit)
         servers = min(device.servers, slots)
-        law = device.service.phase_type()
+        law = _entered(device.service.phase_type())
         constant = sum(disk.most for disk in engine.disks if disk.saturated)
         number = station_population(engine.disks, rates, _reach(engine.disks, law, servers))
         counts = PhaseCounts(law.alpha, law.T)
@@ -111,9 +113,9 @@ class PhaseChain:
         found = stationary(bottom, top, chain.up, chain.within, chain.down, chain.alike)
         return replace(chain, levels=[np.zeros(self.counts.size(min(n, self.servers))) for n in range(bottom)] + found)
 
-    def up(self, n: int) -> csr_array:
-        rates = diags_array(self.accepting[n - self.number.constant])
-        return csr_array(rates @ self.starts[n] if n < self.servers else rates)
+    def up(self, n: int) -> Floats:
+        rates = self.accepting[n - self.number.constant]
+        return rates[:, None] * self.starts[n].toarray() if n < self.servers else np.diag(rates)
 
     def within(self, n: int) -> csr_array:
         """Changes of phase; and requests of saturated disks that finish and come again."""
@@ -124,7 +126,7 @@ class PhaseChain:
 
     def down(self, n: int) -> csr_array:
         rates = self.finishes[n] if n <= self.servers else self.succeed
-        return csr_array(rates * ((n - self.number.constant) / n))
+        return csr_array(rates * ((n - self.number.constant) / n)) if self.number.constant else rates
 
     def alike(self, n: int) -> int:
         """The lowest level from which on all is as at level n."""
@@ -176,6 +178,17 @@ class PhaseChain:
         """Completions per second while n are present, times P(n present)."""
         exits = [self.counts.states(n) @ self.counts.exit for n in range(self.servers + 1)]
         return np.array([level @ exits[min(n, self.servers)] for n, level in enumerate(self.levels)])
+
+    def mean_waits(self) -> list[Floats]:
+        """Mean wait of a request that finds so many present, for each state of the phases."""
+        c = self.servers
+        busy = splu(csc_array(diags_array(self.counts.leaving(c)) - self.internals[c]))
+        waits = [np.zeros(len(level)) for level in self.levels[:c]]
+        through = np.zeros(self.most)
+        for _ in self.levels[c:]:
+            through = busy.solve(np.ones(self.most) + self.succeed @ through)
+            waits.append(through)
+        return waits
 
     def sojourn(self) -> PhaseServers:
         """How long an accepted request waits and stays.
@@ -237,10 +250,19 @@ def solve(engine: Engine) -> SteadyState:
 
     order = range(len(engine.disks)) if alike else [i for kind in kinds for i in kind]
     found = dict(zip(order, zip(laws(~full), laws(full), laws(waiting / present), strict=True), strict=True))
-    states = tuple(
+    states = list(
         disk_state(disk, *found[i], _throughput(disk, found[i][0], finishing / present))
         for i, disk in enumerate(engine.disks)
     )
+    for kind, part in zip(kinds, parts, strict=False):
+        for i in kind:
+            response = part.mean_wait + chain.law.mean
+            states[i] = replace(
+                states[i],
+                mean_wait=part.mean_wait,
+                mean_response=response,
+                mean_in_system=states[i].throughput * response,
+            )
     device = engine.devices[0]
     mean = float(totals @ pmf)
     exact = is_exact(engine)
@@ -258,7 +280,7 @@ def solve(engine: Engine) -> SteadyState:
         mean_in_flight=float(np.minimum(totals, slots) @ pmf),
         utilization=float(np.minimum(totals, chain.servers) @ pmf) / (device.servers or 1),
         in_system_pmf=pmf,
-        disks=states,
+        disks=tuple(states),
         _sojourns=((1.0, chain.sojourn()),),
     )
 
@@ -293,6 +315,8 @@ class Part(NamedTuple):
 
     group: Group
     joint: Floats
+    mean_wait: float
+    """By what its requests find on arrival: their order in the line is known better than their share of it."""
 
     def split(self, weights: Floats, most: int) -> Floats:
         """The law of the number of each of the kind's disks, at most `most`, with the totals weighted so."""
@@ -325,7 +349,13 @@ def unlike(chain: PhaseChain, kinds: Sequence[Sequence[int]]) -> tuple[PhaseChai
         law = [level / np.maximum(level.sum(axis=0), 1e-300) for level in joint]
         given.append(Conditional(group, split.low, law))
     chain = chain.solved([np.sum([part.rates(n) for part in given], axis=0) for n in range(top)])
-    return chain, [Part(part.group, part.joint(chain.levels)) for part in given]
+    waits = chain.mean_waits()
+    parts = []
+    for part in given:
+        flow = [part.rates(n) * chain.levels[n] for n in range(top)]
+        wait = sum(float(x @ t) for x, t in zip(flow, waits, strict=False)) / sum(float(x.sum()) for x in flow)
+        parts.append(Part(part.group, part.joint(chain.levels), wait))
+    return chain, parts
 
 
 def _birth(group: Group) -> Floats:
@@ -361,15 +391,24 @@ def _reach(disks: Sequence[Disk], law: PhaseType, servers: int) -> int | None:
         return None
     rate = sum(float(disk.arrival_rates().max()) for disk in disks)
     if rate * law.mean >= servers:
-        return sum(disk.most for disk in disks)
+        return None
     exit = -law.T.sum(axis=1)
-    slowest = float(-np.linalg.eigvals(law.T).real.max())
 
-    def excess(theta: float) -> float:
-        return (
-            float(law.alpha @ np.linalg.solve(-law.T - theta / servers * np.eye(len(law.T)), exit)) - 1.0 - theta / rate
-        )
+    def low_enough(theta: float) -> bool:
+        """Whether E[e^{θS/c}] <= 1 + θ/λ; beyond the pole of the left side some E[e^{θS/c} | phase] is negative."""
+        rest = np.linalg.solve(-law.T - theta / servers * np.eye(len(law.T)), exit)
+        return bool(rest.min() > 0.0 and float(law.alpha @ rest) <= 1.0 + theta / rate)
 
-    high = slowest * servers
-    theta = brentq(excess, 1e-12 * high, high * (1.0 - 1e-12))
-    return servers + math.ceil(math.log(OUT_OF_REACH) / math.log(rate / (rate + theta)))
+    low, high = 0.0, servers * float(-np.diag(law.T).min())
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if low_enough(middle) else (low, middle)
+    return None if low == 0.0 else servers + math.ceil(math.log(OUT_OF_REACH) / -math.log1p(low / rate))
+
+
+def _entered(law: PhaseType) -> PhaseType:
+    """The law without the phases that no service enters: of them no server is ever in one."""
+    entered = law.alpha > 0.0
+    for _ in entered:
+        entered = entered | (entered @ (law.T > 0.0))
+    return law if entered.all() else PhaseType(law.alpha[entered], law.T[np.ix_(entered, entered)])

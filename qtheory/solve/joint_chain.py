@@ -1,0 +1,294 @@
+"""Any small engine, exactly: every state it can be in, one by one.
+
+A state says who is where: requests in the engine's line and in each device's line, by disk and in their order; those
+in service, by disk and phase; and those that wait in the guest for room in their buffer. From the empty engine the
+chain is explored until no new state turns up, and its stationary law found by sparse elimination. This covers what the
+other methods leave out or approximate: caps, phase-type service of unlike disks, devices of their own behind a line,
+closed guests with more requests than their buffer holds. But the orders of a line are many, so it must be short.
+
+The rules are the simulator's. An accepted request joins the engine's line; the oldest there whose disk is below its cap
+takes a free slot and joins its device's line; the oldest there takes a free server. A saturated guest
+submits again as soon as one of its requests has finished and its successor has been served.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csc_array
+from scipy.sparse.linalg import splu
+
+from qtheory.arrivals import Closed, Poisson
+from qtheory.engine import Disk, Engine
+from qtheory.solve.population import total_blocking
+from qtheory.solve.steady_state import QUANTITIES, DiskState, SteadyState
+
+MOST_STATES = 20_000
+ROUNDING = 1e-10
+
+
+class State(NamedTuple):
+    """Where the requests are."""
+
+    guest: tuple[int, ...]
+    """Of each disk, waiting in the guest."""
+    line: tuple[int, ...]
+    """Disks of the requests in the engine's line, oldest first."""
+    queues: tuple[tuple[int, ...], ...]
+    """The same for each device's line."""
+    served: tuple[tuple[tuple[int, int], ...], ...]
+    """Disk and phase of the requests in service at each device, sorted."""
+
+
+def refusal(engine: Engine) -> str | None:
+    """Why this method cannot answer for `engine`, or None."""
+    for i, (disk, device) in enumerate(zip(engine.disks, engine.devices, strict=True)):
+        if isinstance(disk.arrivals, Poisson) and disk.full == "wait":
+            return f"disks[{i}] makes its guest wait for room without bound"
+        if device.service is None:
+            return "a device is a rate curve"
+        try:
+            device.service.phase_type()
+        except TypeError as error:
+            return str(error)
+    if _orders(engine) > MOST_STATES or _explored(engine) is None:
+        return f"it has more than {MOST_STATES} states"
+    return None
+
+
+def solve(engine: Engine) -> SteadyState:
+    """Solve an engine that has few states."""
+    found = _explored(engine)
+    assert found is not None
+    states, rows, columns, rates = found
+    pi = _stationary(len(states), rows, columns, rates)
+
+    disks = engine.disks
+    total = np.zeros(engine.most + 1)
+    laws = [np.zeros(disk.most + 1) for disk in disks]
+    flow, offered, lost, waiting = (np.zeros(len(disks)) for _ in range(4))
+    flight = busy = 0.0
+    phases = _phases(engine)
+    for p, state in zip(pi, states, strict=True):
+        present = _present(state, len(disks))
+        total[sum(present)] += p
+        for i, n in enumerate(present):
+            laws[i][n] += p
+        for i in (*state.line, *(i for queue in state.queues for i in queue)):
+            waiting[i] += p
+        flight += p * (sum(map(len, state.queues)) + sum(map(len, state.served)))
+        busy += p * sum(map(len, state.served))
+        for i, phase in (request for serving in state.served for request in serving):
+            flow[i] += p * phases[i][2][phase]
+        for i, disk in enumerate(disks):
+            if isinstance(disk.arrivals, Poisson):
+                offered[i] += p * disk.arrivals.rate
+                lost[i] += p * disk.arrivals.rate * (not _room(engine, i, present))
+    members = tuple(
+        DiskState(
+            throughput=float(flow[i]),
+            blocking=float(lost[i] / offered[i]) if offered[i] else 0.0,
+            mean_wait=float(waiting[i] / flow[i]),
+            mean_response=float(laws[i] @ np.arange(len(laws[i])) / flow[i]),
+            mean_in_system=float(laws[i] @ np.arange(len(laws[i]))),
+            pmf=laws[i],
+        )
+        for i in range(len(disks))
+    )
+    throughput, mean = float(flow.sum()), float(total @ np.arange(len(total)))
+    servers = sum(device.servers or 0 for device in ([engine.device] if engine.device else engine.devices))
+    return SteadyState(
+        method="joint_chain",
+        exact=True,
+        error_bounds=dict.fromkeys(QUANTITIES, ROUNDING),
+        warnings=(),
+        throughput=throughput,
+        blocking=total_blocking(disks, members),
+        mean_wait=float(waiting.sum()) / throughput,
+        mean_response=mean / throughput,
+        mean_in_system=mean,
+        mean_in_flight=float(flight),
+        utilization=float(busy) / servers,
+        in_system_pmf=total,
+        disks=members,
+        _sojourns="it does not follow single requests",
+    )
+
+
+Explored = tuple[list[State], list[int], list[int], list[float]]
+
+
+@lru_cache(maxsize=4)
+def _explored(engine: Engine) -> Explored | None:
+    """All states that can be reached, and the rates between them; None when there are too many."""
+    number: dict[State, int] = {}
+    states: list[State] = []
+    rows: list[int] = []
+    columns: list[int] = []
+    rates: list[float] = []
+
+    def enter(state: State) -> int:
+        if state not in number:
+            number[state] = len(states)
+            states.append(state)
+        return number[state]
+
+    devices = 1 if engine.shared else len(engine.disks)
+    nobody = State((0,) * len(engine.disks), (), ((),) * devices, ((),) * devices)
+    saturated = tuple(i for i, disk in enumerate(engine.disks) for _ in range(_circulating(disk)) if disk.saturated)
+    first = [nobody]
+    for i in saturated:
+        first = [next(after for _, after in _submit(engine, first[0], i))]
+    enter(first[0])
+    for at in range(len(engine.disks) * 10**9):  # the list grows while it is walked
+        if at == len(states):
+            return states, rows, columns, rates
+        if len(states) > MOST_STATES:
+            return None
+        for rate, after in _moves(engine, states[at]):
+            rows.append(at)
+            columns.append(enter(after))
+            rates.append(rate)
+    raise AssertionError("unreachable")
+
+
+def _moves(engine: Engine, state: State) -> Iterator[tuple[float, State]]:
+    """What can happen next, at which rate."""
+    present = _present(state, len(engine.disks))
+    for i, disk in enumerate(engine.disks):
+        rate = _arrival_rate(disk, present[i] + state.guest[i])
+        if rate > 0.0 and (_room(engine, i, present) or disk.guest_waits):
+            for p, after in _submit(engine, state, i):
+                yield rate * p, after
+    phases = _phases(engine)
+    for d, serving in enumerate(state.served):
+        for (i, phase), copies in Counter(serving).items():
+            _, change, leave = phases[i]
+            rest = list(serving)
+            rest.remove((i, phase))
+            for to in np.flatnonzero(change[phase]):
+                moved = tuple(sorted((*rest, (i, int(to)))))
+                yield copies * float(change[phase, to]), state._replace(served=_put(state.served, d, moved))
+            if leave[phase] > 0.0:
+                freed = state._replace(served=_put(state.served, d, tuple(rest)))
+                for p, after in _finished(engine, freed, i):
+                    yield copies * float(leave[phase]) * p, after
+
+
+def _finished(engine: Engine, state: State, i: int) -> Iterator[tuple[float, State]]:
+    """After a request of disk i has left: successors start, and its guest may submit again."""
+    for p, settled in _settle(engine, state):
+        again = settled.guest[i] > 0 or engine.disks[i].saturated
+        if not again:
+            yield p, settled
+            continue
+        waiting = settled.guest[i]
+        taken = settled._replace(guest=_put(settled.guest, i, max(waiting - 1, 0)))
+        for q, after in _settle(engine, taken._replace(line=(*taken.line, i))):
+            yield p * q, after
+
+
+def _submit(engine: Engine, state: State, i: int) -> Iterator[tuple[float, State]]:
+    """A request of disk i comes: into the line, or to wait in the guest while the buffer is full."""
+    if _present(state, len(engine.disks))[i] >= engine.disks[i].buffer:
+        yield 1.0, state._replace(guest=_put(state.guest, i, state.guest[i] + 1))
+    else:
+        yield from _settle(engine, state._replace(line=(*state.line, i)))
+
+
+def _settle(engine: Engine, state: State) -> Iterator[tuple[float, State]]:
+    """Free slots and servers are taken; each way in which the phases may fall, with its probability."""
+    in_flight = Counter(i for queue in state.queues for i in queue)
+    in_flight.update(i for serving in state.served for i, _ in serving)
+    slots = engine.queue_length or math.inf
+    for place, i in enumerate(state.line):
+        if sum(in_flight.values()) < slots and (engine.caps is None or in_flight[i] < engine.caps[i]):
+            d = 0 if engine.shared else i
+            queues = _put(state.queues, d, (*state.queues[d], i))
+            line = state.line[:place] + state.line[place + 1 :]
+            yield from _settle(engine, state._replace(line=line, queues=queues))
+            return
+    for d, queue in enumerate(state.queues):
+        device = engine.device or engine.devices[d]
+        if queue and len(state.served[d]) < (device.servers or 0):
+            alpha = _phases(engine)[queue[0]][0]
+            for phase in np.flatnonzero(alpha):
+                serving = tuple(sorted((*state.served[d], (queue[0], int(phase)))))
+                started = state._replace(queues=_put(state.queues, d, queue[1:]), served=_put(state.served, d, serving))
+                for p, after in _settle(engine, started):
+                    yield float(alpha[phase]) * p, after
+            return
+    yield 1.0, state
+
+
+def _room(engine: Engine, i: int, present: list[int]) -> bool:
+    """Whether a request of disk i is accepted."""
+    refused = engine.hold == "refuse" and engine.queue_length is not None and sum(present) >= engine.queue_length
+    return present[i] < engine.disks[i].buffer and not refused
+
+
+def _arrival_rate(disk: Disk, out: int) -> float:
+    """Arrival rate with `out` of the disk's requests in the system or waiting in the guest."""
+    if isinstance(disk.arrivals, Closed):
+        idle = disk.arrivals.outstanding - out
+        return idle / disk.arrivals.think_time if idle and not disk.saturated else 0.0
+    return disk.arrivals.rate
+
+
+def _circulating(disk: Disk) -> int:
+    return disk.arrivals.outstanding if isinstance(disk.arrivals, Closed) else 0
+
+
+def _present(state: State, disks: int) -> list[int]:
+    """Requests of each disk in the system."""
+    present = [0] * disks
+    for i in (*state.line, *(i for queue in state.queues for i in queue)):
+        present[i] += 1
+    for i, _ in (request for serving in state.served for request in serving):
+        present[i] += 1
+    return present
+
+
+@lru_cache(maxsize=4)
+def _phases(engine: Engine) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], ...]:
+    """Of each disk's service: initial phases, rates between phases, rates of leaving."""
+    found = []
+    for device in engine.devices:
+        assert device.service is not None
+        law = device.service.phase_type()
+        found.append((law.alpha, law.T - np.diag(np.diag(law.T)), np.maximum(-law.T.sum(axis=1), 0.0)))
+    return tuple(found)
+
+
+def _put(values: tuple, at: int, value: object) -> tuple:  # type: ignore[type-arg]
+    return (*values[:at], value, *values[at + 1 :])
+
+
+def _orders(engine: Engine) -> float:
+    """In how many orders the requests can stand, those in service left out: a lower bound on the states, nearly."""
+    slack = sum(device.servers or 0 for device in ([engine.device] if engine.device else engine.devices))
+    words = np.ones(1)
+    for disk in engine.disks:
+        terms = 1.0 / np.array([math.factorial(min(k, 150)) for k in range(disk.most + 1)])
+        words = np.convolve(words, terms)[:150]
+    longest = max(engine.most - slack, 0)
+    counted = [math.factorial(n) * words[n] for n in range(min(longest, len(words) - 1) + 1)]
+    return float(sum(counted))
+
+
+def _stationary(n: int, rows: list[int], columns: list[int], rates: list[float]) -> NDArray[np.float64]:
+    """Stationary law: balance in every state but the first, whose probability is set to 1 until all is normalized."""
+    q = csc_array((rates, (rows, columns)), shape=(n, n))
+    q.setdiag(q.diagonal() - np.asarray(q.sum(axis=1)).ravel())
+    if n == 1:
+        return np.ones(1)
+    balance = csc_array(q.T)
+    rest = splu(csc_array(balance[1:, 1:])).solve(-balance[1:, [0]].toarray().ravel())
+    pi = np.concatenate([[1.0], rest])
+    return np.asarray(pi / pi.sum())
