@@ -6,8 +6,10 @@ and exit status 2.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +38,15 @@ DiskOption = Annotated[
 ]
 ServersOption = Annotated[int | None, typer.Option("--servers", help="Requests the device serves at the same time.")]
 ServiceOption = Annotated[float | None, typer.Option("--service-mean", help="Mean exponential service time [s].")]
+LawOption = Annotated[
+    str | None,
+    typer.Option(
+        "--service",
+        help="Service law, as NAME,KEY=VALUE,...: lognormal,mean=400e-6,scv=2; also exponential (mean), deterministic "
+        "(value), erlang (phases, mean), gamma, hyperexponential, weibull (mean, scv), bounded-pareto (shape, low, "
+        "high).",
+    ),
+]
 FioOption = Annotated[
     list[Path] | None, typer.Option("--fio", help="fio JSON result: one run a depth; the device's measured rate curve.")
 ]
@@ -59,6 +70,7 @@ def report(
     output: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
     servers: ServersOption = None,
     service_mean: ServiceOption = None,
+    service: LawOption = None,
     fio: FioOption = None,
     buffer: BufferOption = 256,
     requests: Annotated[int, typer.Option(help="Requests to simulate for each point.")] = 300_000,
@@ -75,12 +87,13 @@ def report(
     from qtheory.report.study import burstiness, device_of, study
 
     recorded = _trace(trace, format, skip_bad_rows)
-    if servers is None and service_mean is None and not fio:
+    if servers is None and service_mean is None and service is None and not fio:
         device, words = device_of(recorded)
     else:
-        device = _device(servers, service_mean, fio)
+        device = _device(servers, service_mean, service, fio)
         words = f"{device.servers} servers, exponential service" if fio is None else "rate curve measured by fio"
         words = words if service_mean is None else f"{words} of {service_mean * 1e3:.4g} ms"
+        words = words if service is None else f"{device.servers} servers, service {service}"
     found = study(recorded, device, words, buffer=buffer, requests=requests, seed=seed)
     output.write_text(page.html(found), encoding="utf-8")
     if as_json:
@@ -114,6 +127,7 @@ def solve(
     disk: DiskOption = None,
     servers: ServersOption = None,
     service_mean: ServiceOption = None,
+    service: LawOption = None,
     fio: FioOption = None,
     own_devices: OwnOption = False,
     queue_length: QueueOption = None,
@@ -123,7 +137,7 @@ def solve(
     as_json: JsonOption = False,
 ) -> None:
     """Steady state of an engine."""
-    engine = _engine(disk, _device(servers, service_mean, fio), own_devices, queue_length, hold, shares)
+    engine = _engine(disk, _device(servers, service_mean, service, fio), own_devices, queue_length, hold, shares)
     state = qt.solve(engine, method)
     quantiles = {}
     try:
@@ -140,6 +154,7 @@ def size(
     disk: DiskOption = None,
     servers: ServersOption = None,
     service_mean: ServiceOption = None,
+    service: LawOption = None,
     fio: FioOption = None,
     own_devices: OwnOption = False,
     hold: HoldOption = "ring",
@@ -154,7 +169,7 @@ def size(
 
     if first < 1 or last < first:
         raise ValueError(f"--from must be at least 1 and --to no less than it, not {first} and {last}")
-    engine = _engine(disk, _device(servers, service_mean, fio), own_devices, None, hold, "fifo")
+    engine = _engine(disk, _device(servers, service_mean, service, fio), own_devices, None, hold, "fifo")
     lengths = sorted({round(first * (last / first) ** (i / 24)) for i in range(25)})
     if shares != "fifo":
         lengths = [q for q in lengths if q >= len(engine.disks)]
@@ -191,6 +206,7 @@ def drain(
     disk: DiskOption = None,
     servers: ServersOption = None,
     service_mean: ServiceOption = None,
+    service: LawOption = None,
     fio: FioOption = None,
     own_devices: OwnOption = False,
     queue_length: QueueOption = None,
@@ -202,7 +218,7 @@ def drain(
     as_json: JsonOption = False,
 ) -> None:
     """How long a stop waits for pending I/O."""
-    engine = _engine(disk, _device(servers, service_mean, fio), own_devices, queue_length, hold, shares)
+    engine = _engine(disk, _device(servers, service_mean, service, fio), own_devices, queue_length, hold, shares)
     if per_disk and depth_limit is None:
         raise ValueError("--per-disk needs --depth-limit")
     throttle = None if depth_limit is None else qt.DepthLimit(depth_limit, per="disk" if per_disk else "engine")
@@ -216,6 +232,7 @@ def simulate(
     disk: DiskOption = None,
     servers: ServersOption = None,
     service_mean: ServiceOption = None,
+    service: LawOption = None,
     fio: FioOption = None,
     own_devices: OwnOption = False,
     queue_length: QueueOption = None,
@@ -233,7 +250,7 @@ def simulate(
     """Simulate an engine, or replay a trace through it."""
     from qtheory.report.study import engine_of
 
-    device = _device(servers, service_mean, fio)
+    device = _device(servers, service_mean, service, fio)
     progress = sys.stderr.isatty()
     recorded = None
     if trace is not None:
@@ -348,14 +365,45 @@ def _trace(path: Path | None, format: str | None, skip_bad_rows: bool) -> Trace:
     return qt.bundled_trace() if path is None else qt.read_trace(path, format, skip_bad_rows=skip_bad_rows)
 
 
-def _device(servers: int | None, service_mean: float | None, fio: list[Path] | None) -> Device:
+def _device(servers: int | None, service_mean: float | None, service: str | None, fio: list[Path] | None) -> Device:
     if fio:
-        if servers is not None or service_mean is not None:
-            raise ValueError("--fio gives the whole device: leave out --servers and --service-mean")
+        if servers is not None or service_mean is not None or service is not None:
+            raise ValueError("--fio gives the whole device: leave out --servers, --service-mean and --service")
         return Device.from_fio(fio)
-    if servers is None or service_mean is None:
-        raise ValueError("the device is needed: --servers and --service-mean, or --fio")
-    return Device(servers=servers, service=qt.Exponential(mean=service_mean))
+    if servers is None or (service_mean is None) == (service is None):
+        raise ValueError("the device is needed: --servers and one of --service-mean and --service, or --fio")
+    return Device(servers=servers, service=_law(service) if service else qt.Exponential(mean=service_mean or 0.0))
+
+
+LAWS: dict[str, Callable[..., qt.Law]] = {
+    "exponential": qt.Exponential,
+    "deterministic": qt.Deterministic,
+    "erlang": qt.Erlang,
+    "gamma": qt.Gamma,
+    "hyperexponential": qt.Hyperexponential.balanced,
+    "lognormal": qt.Lognormal,
+    "weibull": qt.Weibull,
+    "bounded-pareto": qt.BoundedPareto,
+}
+
+
+def _law(text: str) -> qt.Law:
+    """Law from 'lognormal,mean=400e-6,scv=2'."""
+    name, *parts = text.split(",")
+    if name not in LAWS:
+        raise ValueError(f"--service must name one of {', '.join(LAWS)}, not {name!r}")
+    given = {}
+    for part in parts:
+        key, _, value = part.partition("=")
+        try:
+            given[key] = float(value)
+        except ValueError:
+            raise ValueError(f"--service must be NAME,KEY=VALUE,... with numbers, not {text!r}") from None
+    try:
+        return LAWS[name](**given)
+    except TypeError:
+        known = ", ".join(inspect.signature(LAWS[name]).parameters)
+        raise ValueError(f"--service {name} takes {known}, not {text!r}") from None
 
 
 def _engine(

@@ -32,6 +32,16 @@ def test_solve_prints_the_library_numbers() -> None:
     assert len(shown["disks"]) == 4
 
 
+def test_other_service_laws() -> None:
+    disk = ["--disk", "rate=2000,buffer=16", "--servers", "2"]
+    done = run("solve", *disk, "--service", "hyperexponential,mean=900e-6,scv=4", "--json")
+    shown = json.loads(done.stdout)
+    law = qt.Hyperexponential.balanced(mean=900e-6, scv=4)
+    state = qt.solve(qt.Engine([qt.Disk(qt.Poisson(2000.0), buffer=16)], qt.Device(servers=2, service=law)))
+    assert (shown["method"], shown["exact"], shown["mean_wait"]) == ("phase_type", True, state.mean_wait)
+    assert json.loads(run("drain", *disk, "--service", "erlang,phases=2,mean=9e-4", "--json").stdout)["exact"] is True
+
+
 def test_drain_with_a_limit() -> None:
     done = run("drain", *DISKS, *DEVICE, "--depth-limit", "1", "--population", "9", "--json")
     assert json.loads(done.stdout)["mean"] == pytest.approx(400e-6)
@@ -80,6 +90,10 @@ def test_help_shows_an_example(command: str) -> None:
         (["solve", *DISKS, "--servers", "0", "--service-mean", "1"], "servers must be a whole number >= 1, not 0"),
         (["solve", *DISKS], "the device is needed"),
         (["solve", *DEVICE], "at least one disk is needed"),
+        (["solve", *DISKS, *DEVICE, "--service", "gamma,mean=1,scv=2"], "one of --service-mean and --service"),
+        (["solve", *DISKS, "--servers", "2", "--service", "normal,mean=1"], "--service must name one of exponential"),
+        (["solve", *DISKS, "--servers", "2", "--service", "gamma,mean=x"], "--service must be NAME,KEY=VALUE,..."),
+        (["solve", *DISKS, "--servers", "2", "--service", "gamma,mean=1"], "--service gamma takes mean, scv"),
         (["solve", *DISKS, *DEVICE, "--queue-length", "0"], "queue_length must be a whole number >= 1, not 0"),
         (["solve", *DISKS, *DEVICE, "--hold", "guest"], "hold must be one of 'ring', 'engine', 'refuse', not 'guest'"),
         (["solve", *DISKS, *DEVICE, "--shares", "1,2"], "shares must have one cap for each of the 4 disks, not 2"),
