@@ -5,7 +5,7 @@ stop waits, `simulate` for the trace-driven check of both. The package reads in 
 """
 
 from qtheory import engines
-from qtheory.arrivals import Closed, Poisson
+from qtheory.arrivals import IPP, MAP, MMPP, Closed, Poisson, fit_map, mmpp2
 from qtheory.drain import DepthLimit, drain_time
 from qtheory.engine import Device, Disk, Engine
 from qtheory.laws import (
@@ -50,9 +50,12 @@ __all__ = [
     "Gamma",
     "Histogram",
     "Hyperexponential",
+    "IPP",
     "LatencyHistogram",
     "Law",
     "Lognormal",
+    "MAP",
+    "MMPP",
     "Measurement",
     "Mixture",
     "PhaseType",
@@ -67,7 +70,9 @@ __all__ = [
     "disk_count_sweep",
     "drain_time",
     "engines",
+    "fit_map",
     "law_of",
+    "mmpp2",
     "queue_length_sweep",
     "read_measurement",
     "read_trace",
