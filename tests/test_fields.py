@@ -1,5 +1,6 @@
 """The compiled reader of fields gives what the slow one gives, on plain, unusual and malformed rows alike."""
 
+import itertools
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from qtheory.traces import TraceError
+from qtheory.traces import file as file_module
 from qtheory.traces.fields import as_text, fields
 from qtheory.traces.file import TraceFile
 
@@ -42,7 +44,10 @@ number = st.one_of(
     ),
 )
 name = st.one_of(
-    st.sampled_from(["vda", "vdb", "", "hm_0"]), st.text(max_size=3), st.text("ab", min_size=60, max_size=70)
+    st.sampled_from(["vda", "vdb", "", "hm_0"]),
+    st.text(max_size=3),
+    st.text("ab", max_size=17),
+    st.text("ab", min_size=60, max_size=70),
 )
 row = st.tuples(number, name, number, name, number)
 
@@ -94,6 +99,33 @@ def test_the_compiled_reader_gives_what_the_slow_one_gives(tmp_path, rows, separ
         assert frame_slowly is None
     else:
         assert_frame_equal(frame, frame_slowly, check_exact=True)
+
+
+@pytest.mark.parametrize("least", [1, 7, 8, 9, 40, 1000])
+def test_rows_are_the_same_however_the_file_is_cut_into_blocks(tmp_path, monkeypatch, least):
+    monkeypatch.setattr(file_module, "BLOCK", least)
+    rows = [f"{i}.5,{'a' * (i % 20)},{10**i},,1e{i}" for i in range(19)] + ["1,b,2,,3", ",,,,", f"1,{'c' * 300},4,,5"]
+    for last, end in itertools.product(rows, ["", "\n"]):
+        text = "\n".join([*rows, last])
+        path = Path(tmp_path, "t")
+        path.write_text(text + end)
+        whole = [line.split(",") for line in text.split("\n")]
+        frame = pl.concat(f.with_columns(pl.col("b").cast(pl.String)) for f in fields(TraceFile(path), COLUMNS))
+        assert frame["line"].to_list() == list(range(1, len(whole) + 1))
+        for column, name, kind in ((0, "a", float), (1, "b", str), (2, "c", int), (4, "e", float)):
+            assert frame[name].to_list() == [kind(x[column]) if x[column] or kind is str else None for x in whole]
+
+
+def test_a_file_of_empty_lines_has_only_bad_rows(tmp_path, monkeypatch):
+    path = Path(tmp_path, "t")
+    for least in (1, 2, 100):
+        monkeypatch.setattr(file_module, "BLOCK", least)
+        for text in ("\n", "\n\n\n", "\r\n\n", ",,,,\n\n"):
+            path.write_bytes(text.encode())
+            file = TraceFile(path, skip_bad_rows=True)
+            frames = list(fields(file, COLUMNS))
+            assert sum(map(len, frames)) == text.count(",,,,\n")
+            assert file.skipped == text.count("\n") - text.count(",,,,\n")
 
 
 @pytest.mark.parametrize("separator", [",", " "])

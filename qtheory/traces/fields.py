@@ -33,38 +33,36 @@ def fields(
     from qtheory.traces.plain import no_texts
 
     texts = no_texts(list(columns.values()).count("text"))
-    for first, block in file.blocks():
+    for numbers, text, _ in file.blocks():
         at = 0
-        while first <= skip and at < len(block):
-            at = (block.find(b"\n", at) + 1) or len(block)
-            first += 1
-        if at < len(block):
-            yield _columns(
-                file, first, block if block.endswith(b"\n") else block + b"\n", at, columns, separator, texts
-            )
+        while numbers and numbers[0] <= skip:
+            at = text.index(b"\n", at) + 1
+            numbers = numbers[1:]
+        if numbers:
+            yield _columns(file, numbers, text, at, columns, separator, texts)
 
 
 def _columns(
     file: TraceFile,
-    first: int,
-    block: bytes,
+    numbers: range,
+    text: bytearray,
     at: int,
     columns: Mapping[str, Kind | None],
     separator: str,
     texts: Texts,
 ) -> pl.DataFrame:
-    """The columns of the rows of `block` from byte `at` on, which is where line `first` starts."""
+    """The columns of the rows with these line numbers, of which the first starts at byte `at` of `text`."""
     import polars as pl
 
     from qtheory.traces import plain
 
     kinds = {None: plain.UNREAD, "whole": plain.WHOLE, "decimal": plain.DECIMAL, "text": plain.TEXT}
-    parsed = plain.parse(block, at, separator, [kinds[kind] for kind in columns.values()], texts)
-    line = pl.int_range(first, first + len(parsed.start), eager=True)
+    parsed = plain.parse(text, at, len(numbers), separator, [kinds[kind] for kind in columns.values()], texts)
+    line = pl.int_range(numbers.start, numbers.stop, eager=True)
     odd = parsed.start >= 0
     if not odd.any():
         return _frame(line, columns, parsed, texts)
-    rows = [block[start : block.index(b"\n", start) + 1] for start in parsed.start[odd].tolist()]
+    rows = [text[start : text.index(b"\n", start) + 1] for start in parsed.start[odd].tolist()]
     unusual = as_text(file, file.lines(line.filter(odd), b"".join(rows)), columns, separator)
     rest = _frame(line.filter(~odd), columns, parsed.only(~odd), texts).with_columns(pl.col(pl.Enum).cast(pl.String))
     return pl.concat([rest, unusual]).sort("line")
@@ -82,7 +80,7 @@ def _frame(line: pl.Series, columns: Mapping[str, Kind | None], parsed: Columns,
         if kind == "text":
             column, numbers = next(text)
             names = texts.names(column)
-            kept.append(pl.Series(name, names, pl.Enum(names)).gather(numbers))
+            kept.append(pl.Series(name, names, pl.Enum(names)).gather(pl.Series(numbers)))
         elif kind is not None:
             values = pl.Series(name, next(whole if kind == "whole" else decimal))
             empty = values == NO_WHOLE if kind == "whole" else values.is_nan()

@@ -24,7 +24,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from os import PathLike
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 HEAD = 1 << 16  # bytes, enough to tell any format
 BLOCK = 1 << 24  # bytes of text parsed at once: large enough for polars to be fast
+SPARE = 8  # bytes behind a block: a line end that was missing, and seven that its parser may look at
+PIECE = 1 << 18  # bytes read at once: small enough for the processor's cache
 SHOWN = 120  # characters of a bad row in its error
 
 
@@ -53,6 +55,17 @@ class TraceError(ValueError):
             return cls(f"{place}: {wrong}")
         shown = row if len(row) <= SHOWN else row[:SHOWN] + "…"
         return cls(f"{place}: {wrong}: {shown!r}")
+
+
+class Lines(NamedTuple):
+    """Whole lines with their `numbers`: the first `end` bytes of `text`, of which the last is a line end.
+
+    Some bytes to spare follow. The text is good until the next lines are asked for.
+    """
+
+    numbers: range
+    text: bytearray
+    end: int
 
 
 class TraceFile:
@@ -145,22 +158,18 @@ class TraceFile:
         """All lines, a frame of `line` and `row` at a time; lines that are not UTF-8 are refused."""
         import polars as pl
 
-        for first, block in self.blocks():
-            count = line_ends(block) + (not block.endswith(b"\n"))
-            yield self.lines(pl.int_range(first, first + count, eager=True), block)
+        for numbers, text, end in self.blocks():
+            yield self.lines(pl.int_range(numbers.start, numbers.stop, eager=True), text[:end])
 
     def heading(self, mark: bytes) -> Iterator[bytes]:
         """The lines from the first on, up to and with the first after it that does not start with `mark`."""
-        for first, block in self.blocks():
-            start = 0
-            while start < len(block):
-                end = block.find(b"\n", start) % (len(block) + 1)  # not found: the end of the block
-                yield block[start:end].removesuffix(b"\r")
-                if not block.startswith(mark, start) and (first > 1 or start > 0):
+        for numbers, text, end in self.blocks(HEAD):
+            for number, line in zip(numbers, text[:end].split(b"\n"), strict=False):
+                yield bytes(line.removesuffix(b"\r"))
+                if number > 1 and not line.startswith(mark):
                     return
-                start = end + 1
 
-    def lines(self, line: pl.Series, block: bytes) -> pl.DataFrame:
+    def lines(self, line: pl.Series, block: bytes | bytearray) -> pl.DataFrame:
         """The lines of a block as `rows` has them; `line` has their numbers."""
         import polars as pl
 
@@ -176,7 +185,7 @@ class TraceFile:
 
     def content(self) -> bytes:
         """The whole content, unpacked."""
-        return b"".join(self._pieces(BLOCK))
+        return b"".join(self._pieces(PIECE))
 
     def mapped(self) -> bytes | mmap.mmap:
         """The whole content; not in memory where the file is not packed."""
@@ -192,30 +201,35 @@ class TraceFile:
         except UnicodeDecodeError:
             raise self.error("not UTF-8 text") from None
 
-    def blocks(self) -> Iterator[tuple[int, bytes]]:
-        """Whole lines, at least BLOCK bytes of them but for the last time, with the number of the first."""
-        line, held, size = 1, [b""], 0
-        for piece in self._pieces(BLOCK):
+    def blocks(self, least: int | None = None) -> Iterator[Lines]:
+        """The whole content, at least `least` bytes at a time (BLOCK by default) but for the last."""
+        least = BLOCK if least is None else least
+        text = bytearray(least + PIECE + SPARE)
+        first, count, size = 1, 0, 0
+        for piece in self._pieces(min(PIECE, least)):
+            if size + len(piece) + SPARE > len(text):  # a long line
+                text.extend(bytes(len(text)))
+            text[size : size + len(piece)] = piece
             size += len(piece)
-            cut = piece.rfind(b"\n") + 1
-            if size < BLOCK or not cut:
-                held.append(piece)
-                continue
-            block = b"".join((*held, piece[:cut]))
-            yield line, block
-            line += line_ends(block)
-            held, size = [piece[cut:]], len(piece) - cut
-        if block := b"".join(held):
-            if not block.endswith(b"\n"):
+            count += line_ends(piece)
+            if size >= least and b"\n" in piece:
+                end = text.rindex(b"\n", 0, size) + 1
+                yield Lines(range(first, first + count), text, end)
+                first, count = first + count, 0
+                text[: size - end] = text[end:size]
+                size -= end
+        if size > 0:
+            if text[size - 1] != ord("\n"):
                 self.warn("the last line has no line end: the file may have been cut short")
-            yield line, block
+                text[size : size + 1] = b"\n"
+                size, count = size + 1, count + 1
+            yield Lines(range(first, first + count), text, size)
 
     def _text_of(self, line: int) -> str | None:
         """The text of one line, read again."""
-        for first, block in TraceFile(self.path).blocks():
-            end = first + line_ends(block)
-            if line < end or not block.endswith(b"\n"):
-                row = block.split(b"\n")[line - first].removesuffix(b"\r").decode("utf-8", "replace")
+        for numbers, text, end in TraceFile(self.path).blocks():
+            if line in numbers:
+                row = text[:end].split(b"\n")[line - numbers.start].removesuffix(b"\r").decode("utf-8", "replace")
                 return row.removeprefix("\ufeff") if line == 1 else row
         return None
 

@@ -179,18 +179,16 @@ def _codes(names: pl.Series, known: list[str], *, grow: bool) -> NDArray[np.int6
 
     if isinstance(names.dtype, pl.Enum):
         found, place = names.dtype.categories.to_list(), names.to_physical().to_numpy()
-        present = np.zeros(len(found), dtype=bool)
-        present[place] = True
     else:
         unique = names.unique(maintain_order=True)
         found = unique.to_list()
         place = names.cast(pl.Enum(unique)).to_physical().to_numpy()
-        present = np.ones(len(found), dtype=bool)
     number = {name: i for i, name in enumerate(known)}
-    for name, there in zip(found, present, strict=True):
-        if there and grow and name not in number:
-            number[name] = len(known)
-            known.append(name)
+    if grow and any(name not in number for name in found):
+        for name, times in zip(found, np.bincount(place, minlength=len(found)), strict=True):
+            if times and name not in number:
+                number[name] = len(known)
+                known.append(name)
     numbers = np.array([number.get(name, -1) for name in found], dtype=np.int64)
     return np.asarray(numbers[place])
 

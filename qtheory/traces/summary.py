@@ -234,10 +234,11 @@ class SummaryTally:
         """
         for begin in range(0, len(block.arrival), PIECE):
             piece = slice(begin, begin + PIECE)
-            # Copies, as the compiled loops take only arrays that may be written, of one type.
-            disk, op, size = (np.array(column[piece], dtype=np.int64) for column in (block.disk, block.op, block.size))
-            response = None if block.response is None else np.array(block.response[piece])
-            service = None if block.service is None else np.array(block.service[piece])
+            # The compiled loops take only arrays that may be written, of one type: a trace's own are copied.
+            disk, op, size = (np.require(x[piece], np.int64, "W") for x in (block.disk, block.op, block.size))
+            response, service = (
+                None if x is None else np.require(x[piece], np.float64, "W") for x in (block.response, block.service)
+            )
             self._add(block.arrival[piece], disk, op, size, response, service)
 
     def _add(
