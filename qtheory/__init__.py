@@ -4,7 +4,7 @@ Describe an engine (`Disk`, `Device`, `Engine`), then ask: `solve` for its stead
 stop waits, `simulate` for the trace-driven check of both. The package reads in that order, top to bottom.
 """
 
-from qtheory import engines
+from qtheory import engines, stations
 from qtheory.arrivals import IPP, MAP, MMPP, Closed, Poisson, fit_map, mmpp2
 from qtheory.drain import DepthLimit, drain_time
 from qtheory.engine import Device, Disk, Engine
@@ -79,4 +79,5 @@ __all__ = [
     "scan_trace",
     "simulate",
     "solve",
+    "stations",
 ]
