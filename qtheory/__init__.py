@@ -35,6 +35,9 @@ from qtheory.traces import Trace, TraceError, TraceStream, bundled_trace, read_t
 from qtheory.traces.measurement import LatencyHistogram, Measurement, read_measurement
 
 __all__ = [
+    "IPP",
+    "MAP",
+    "MMPP",
     "BoundedPareto",
     "Closed",
     "Coxian",
@@ -50,12 +53,9 @@ __all__ = [
     "Gamma",
     "Histogram",
     "Hyperexponential",
-    "IPP",
     "LatencyHistogram",
     "Law",
     "Lognormal",
-    "MAP",
-    "MMPP",
     "Measurement",
     "Mixture",
     "PhaseType",
