@@ -27,6 +27,7 @@ from qtheory.laws import (
     Weibull,
     law_of,
 )
+from qtheory.laws.fitting import fit_phase_type
 from qtheory.result import Estimate
 from qtheory.simulate import simulate
 from qtheory.sizing import disk_count_sweep, queue_length_sweep
@@ -71,6 +72,7 @@ __all__ = [
     "drain_time",
     "engines",
     "fit_map",
+    "fit_phase_type",
     "law_of",
     "mmpp2",
     "queue_length_sweep",

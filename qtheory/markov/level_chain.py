@@ -29,7 +29,8 @@ from qtheory.markov.gth import gth
 Floats = NDArray[np.float64]
 CONVERGED = 1e-15
 MOST_BYTES = 4e9
-
+SMALL = 200
+"""Matrices with fewer rows are multiplied faster when dense."""
 
 Rates: TypeAlias = NDArray[np.float64] | csr_array
 
@@ -68,10 +69,14 @@ def stationary(
     level, held = top, 0.0
     while level > bottom:
         here, below = _dense(within(level)) + back, down(level)
+        if len(here) < SMALL:
+            below = _dense(below)
         ratio = _ratio(here, below, up(level - 1))
         held += ratio.nbytes
         if held > MOST_BYTES:
-            raise ValueError(f"the levels from {level} to {top} alone need more than {MOST_BYTES / 1e9:g} GB")
+            raise ValueError(
+                f"the levels from {level} to {top} alone need more than {MOST_BYTES / 1e9:g} GB: use qt.simulate"
+            )
         ratios[level] = ratio
         first = alike(level)
         above = ratios[level + 1] if level < top else ratio[:0]
@@ -98,7 +103,7 @@ def _ratio(here: Floats, below: Rates, into: Rates) -> Floats:
     a = -here
     np.fill_diagonal(a, 0.0)
     np.fill_diagonal(a, np.asarray(below.sum(axis=1)).ravel() - a.sum(axis=1))
-    ratio: Floats = np.linalg.solve(a.T, _dense(into).T).T
+    ratio: Floats = np.asarray(np.linalg.solve(a.T, _dense(into).T)).T
     return np.maximum(ratio, 0.0)
 
 

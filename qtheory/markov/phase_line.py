@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
+NEGLIGIBLE = 1e-27
+"""Probabilities below this are dropped, so that a long line is followed only where the request can be."""
 
 
 def follow(line: Floats, stay: csr_array, step: csr_array, tail: float) -> tuple[Floats, Floats]:
@@ -32,27 +34,32 @@ def follow(line: Floats, stay: csr_array, step: csr_array, tail: float) -> tuple
     (array([1., 1., 0.]), array([0., 1.]))
     """
     waiting, through = _follow(
-        line.copy(), stay.indptr, stay.indices, stay.data, step.indptr, step.indices, step.data, tail
+        line.copy(), stay.indptr, stay.indices, stay.data, step.indptr, step.indices, step.data, tail, NEGLIGIBLE
     )
     return np.asarray(waiting), np.asarray(through)
 
 
 @njit(cache=True)
 def _follow(
-    line: Any, stay_row: Any, stay_to: Any, stay_p: Any, step_row: Any, step_to: Any, step_p: Any, tail: float
-) -> Any:
-    rows, states = line.shape
+    line: Any, stay_row: Any, stay_to: Any, stay_p: Any, step_row: Any, step_to: Any, step_p: Any,
+    tail: float, negligible: float,
+) -> Any:  # fmt: skip
+    first, rows, states = 0, line.shape[0], line.shape[1]
     waiting = [line.sum()]
     through = [0.0][:0]
     following = np.zeros(states)
     while waiting[-1] > tail:
+        while rows > first + 1 and line[rows - 1].max() < negligible:
+            rows -= 1
+        while first < rows - 1 and line[first].max() < negligible:
+            first += 1
         passed = 0.0
         left = 0.0
-        for k in range(rows):
+        for k in range(first, rows):
             following[:] = 0.0
             for i in range(states):
                 mass = line[k, i]
-                if mass == 0.0:
+                if mass < negligible:
                     continue
                 for e in range(stay_row[i], stay_row[i + 1]):
                     following[stay_to[e]] += mass * stay_p[e]
@@ -65,8 +72,7 @@ def _follow(
             for i in range(states):
                 line[k, i] = following[i]
                 left += following[i]
-        while rows > 0 and line[rows - 1].max() == 0.0:
-            rows -= 1
+        first = max(first - 1, 0)
         through.append(passed)
         waiting.append(left)
     return np.array(waiting), np.array(through)

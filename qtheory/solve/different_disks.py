@@ -26,10 +26,18 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, eye_array, kron
 
 Floats = NDArray[np.float64]
-CLOSE = 1e-8
-"""Sweeps end when no probability's change sums to more than this."""
-MOST_SWEEPS = 400
-MOST_STATES = 3_000_000
+CLOSE = 1e-7
+"""Rounds end when the probabilities change by no more than this in all."""
+SWEEPS = 6
+"""Of a round; then follows one exact solution."""
+MOST_ROUNDS = 200
+MOST_STATES = 400_000
+MOST_WORK = 5e8
+"""Of an exact solution: cubes of the numbers of states, added over the levels."""
+
+
+class SplitError(ValueError):
+    """The split cannot be followed within reason; the text says why."""
 
 
 class Levels(NamedTuple):
@@ -56,7 +64,9 @@ class Split:
         counts = [(high - low + 1) * size for low, high, size in zip(self.low, self.high, self.sizes, strict=True)]
         self.start = np.concatenate([[0], np.cumsum(counts)])
         if self.start[-1] > MOST_STATES:
-            raise ValueError(f"the split of the disks has {self.start[-1]} states, more than {MOST_STATES}")
+            raise SplitError(f"the split of the disks has {self.start[-1]} states, more than {MOST_STATES}")
+        if sum(float(size) ** 3 for size in self.sizes) > MOST_WORK:
+            raise SplitError(f"the phases have up to {max(self.sizes)} states at each of {self.top} totals, too many")
         rates = self._rates()
         self._leaving = np.asarray(rates.sum(axis=1)).ravel()
         self._incoming = csr_array(rates.T)
@@ -127,12 +137,13 @@ def converge(split: Split, levels: list[Floats], solve: Callable[[list[Floats]],
     """P(n, a, phases), a matrix for each level n: a row for each number of the kind, a column for each state.
 
     `levels` is a first guess of P(n, phases), and `solve` gives it for arrival rates that depend on n and phases.
-    Raises ValueError when the sweeps do not converge.
+    Raises SplitError when that takes too long.
     """
     x = np.concatenate([np.outer(_by_product_form(split, n), level).ravel() for n, level in enumerate(levels)])
-    for _ in range(MOST_SWEEPS):
+    for _ in range(MOST_ROUNDS):
         before = x.copy()
-        split.sweep(x)
+        for _ in range(SWEEPS):
+            split.sweep(x)
         parts = [split.level(x, n) for n in range(split.top + 1)]
         sums = [np.maximum(part.sum(axis=0), 1e-300) for part in parts]
         rates = [split.arrival_rates(n) @ part / total for n, (part, total) in enumerate(zip(parts, sums, strict=True))]
@@ -140,7 +151,7 @@ def converge(split: Split, levels: list[Floats], solve: Callable[[list[Floats]],
             part *= exact / total
         if np.abs(x - before).sum() < CLOSE:
             return parts
-    raise ValueError(f"the split of the disks has not converged after {MOST_SWEEPS} sweeps")
+    raise SplitError(f"the split of the disks has not converged after {MOST_ROUNDS} rounds")
 
 
 def _by_product_form(split: Split, n: int) -> Floats:
