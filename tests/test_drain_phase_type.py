@@ -114,9 +114,22 @@ def test_approximate_drains_against_simulation(engine):
     assert abs(drain.mean - run.mean.value) <= 0.01 * run.mean.value + 3 * run.mean.half_width
 
 
+def test_other_laws_are_drained_by_a_fit_that_is_named():
+    engine = one_disk(qt.Lognormal(mean=0.5, scv=2.0), 4, 24, 6.4)
+    drain = qt.drain_time(engine)
+    assert (drain.method, drain.exact) == ("fitted_service", False)
+    assert "the service law is replaced by" in drain.warnings[-1]
+    assert 0.0 < drain.error_bounds["mean"] < 0.1
+    run = qt.simulate(engine, 400_000, seed=2).drain
+    # within 2 % and three half-widths
+    assert abs(drain.mean - run.mean.value) <= 0.02 * run.mean.value + 3 * run.mean.half_width
+    q = run.quantile(0.99)
+    assert abs(drain.quantile(0.99) - q.value) <= 0.02 * q.value + 3 * q.half_width
+
+
 def test_what_no_chain_covers_is_refused():
-    engine = one_disk(qt.Lognormal(mean=0.5, scv=2.0), 4, 8, 3.0)
-    with pytest.raises(ValueError, match="Lognormal is not of phase type"):
-        qt.drain_time(engine)
+    own = [qt.Disk(qt.Poisson(1.0), buffer=4, device=qt.Device(1, H2))] * 2
+    with pytest.raises(ValueError, match="phase type: each disk has its own device"):
+        qt.drain_time(qt.Engine(own, queue_length=3))
     with pytest.raises(ValueError, match="population must be a number that the engine has at times, not 12"):
         phase_type.drain(one_disk(H2, 4, 8, 3.0), None, (12,))

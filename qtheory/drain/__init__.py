@@ -28,7 +28,7 @@ def drain_time(
     Parameters
     ----------
     engine : Engine
-        With exponential or phase-type service or a rate curve.
+        With any service law, or a rate curve.
     throttle : DepthLimit, optional
         A limit that has held for long when the stop comes.
     population : int or sequence of int, optional
@@ -63,7 +63,7 @@ def drain_time(
         raise TypeError(f"throttle must be a qt.DepthLimit or None, not {throttle!r}")
     present = _present(engine, population)
 
-    from qtheory.drain import phase_type, separate_devices, shared_device
+    from qtheory.drain import fitted_service, phase_type, separate_devices, shared_device
 
     reasons = []
     if throttle is None or throttle.per == "engine":
@@ -71,10 +71,14 @@ def drain_time(
         if reason is None:
             return shared_device.drain(engine, throttle, present)
         reasons.append(f"shared device: {reason}")
-        if reason := phase_type.refusal(engine):
-            reasons.append(f"phase type: {reason}")
-        else:
+        reason = phase_type.refusal(engine)
+        if reason is None:
             return phase_type.drain(engine, throttle, present)
+        reasons.append(f"phase type: {reason}")
+        reason = fitted_service.refusal(engine)
+        if reason is None:
+            return fitted_service.drain(engine, throttle, present)
+        reasons.append(f"fitted service: {reason}")
     if throttle is not None:
         if engine.hold == "refuse":
             raise ValueError("throttle must be None for this engine: it refuses at Q; qt.simulate covers it")

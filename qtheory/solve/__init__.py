@@ -7,6 +7,7 @@
 | `saturated_line` | one device a disk behind a FIFO of Q slots, all guests saturated | exact |
 | `phase_type` | one shared device of phase-type service, one line | exact for one disk, else approximate |
 | `joint_chain` | any small engine of phase-type service, state by state | exact, without quantiles |
+| `fitted_service` | one shared device of any service law, one line | approximate |
 | `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |
 """
 
@@ -21,7 +22,15 @@ from qtheory.engine import Engine
 if TYPE_CHECKING:
     from qtheory.solve.steady_state import SteadyState
 
-METHODS = ("product_form", "separate_devices", "saturated_line", "phase_type", "joint_chain", "flow_equivalent")
+METHODS = (
+    "product_form",
+    "separate_devices",
+    "saturated_line",
+    "phase_type",
+    "joint_chain",
+    "fitted_service",
+    "flow_equivalent",
+)
 """In the order in which `method="auto"` asks them."""
 
 

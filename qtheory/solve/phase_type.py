@@ -472,14 +472,17 @@ def _throughput(disk: Disk, accepting: Floats, shares: Floats) -> float:
 
 
 def _reach(disks: Sequence[Disk], law: PhaseType, servers: int) -> int | None:
-    """Largest total of unsaturated disks that can matter; None: all.
-
-    The tail of the queue is geometric with the ratio λ/(λ + θ), where E[e^{θS/c}] = 1 + θ/λ (Takahashi, 1981); with λ
-    the largest total rate it decays no slower.
-    """
+    """Largest total that can matter; None: all. With the disks' largest rates the tail decays no faster than it does."""
     if any(disk.saturated for disk in disks):
         return None
-    rate = sum(float(disk.arrival_rates().max()) for disk in disks)
+    return reach(sum(float(disk.arrival_rates().max()) for disk in disks), law, servers)
+
+
+def reach(rate: float, law: PhaseType, servers: int) -> int | None:
+    """Largest number present that can matter when requests come at this rate without a limit; None: no such number.
+
+    The tail of the queue is geometric with the ratio λ/(λ + θ), where E[e^{θS/c}] = 1 + θ/λ (Takahashi, 1981).
+    """
     if rate * law.mean >= servers:
         return None
     exit = -law.T.sum(axis=1)

@@ -1,8 +1,9 @@
 """Single stations, textbook style: rates and a service law in, a `Station` out, with the same names everywhere.
 
-Exact: `mmc`, `mmck`, `mg1`, `mg1k`, `mdc`, `mgcc`, `mginf`, `finite_source`, `engset`, `busy_period`, and Erlang's
-formulas for real numbers of servers with their inverses and derivatives. Approximate, with a measured error: `mgc`,
-`mgck`. For many servers `square_root_staffing`, for bursty arrivals `hayward` and `equivalent_random`.
+Exact: `mmc`, `mmck`, `mphc`, `mphck`, `mg1`, `mg1k`, `mdc`, `mgcc`, `mginf`, `finite_source`, `engset`,
+`busy_period`, and Erlang's formulas for real numbers of servers with their inverses and derivatives. Approximate, with
+a measured error: `mgc`, `mgck`. For many servers `square_root_staffing`, for bursty arrivals `hayward` and
+`equivalent_random`.
 """
 
 from qtheory.stations.busy_period import BusyPeriod, busy_period
@@ -23,6 +24,7 @@ from qtheory.stations.mg1 import mg1, mg1_wait_moments, mg1k
 from qtheory.stations.mgc import mgc, mgc_side_by_side
 from qtheory.stations.mgck import mgck, mgck_side_by_side
 from qtheory.stations.mmc import mmc, mmck
+from qtheory.stations.mphc import mphc, mphck
 from qtheory.stations.peaked import equivalent_random, equivalent_source, hayward
 from qtheory.stations.square_root import halfin_whitt, square_root_staffing
 from qtheory.stations.station import Station
@@ -55,6 +57,8 @@ __all__ = [
     "mginf",
     "mmc",
     "mmck",
+    "mphc",
+    "mphck",
     "servers_for_blocking",
     "servers_for_delay",
     "square_root_staffing",

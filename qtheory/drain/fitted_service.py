@@ -1,0 +1,30 @@
+"""Drain of a shared device with any service law: a phase-type law is fitted to it, and that is drained.
+
+What the fit adds to the error of a drain has not been measured by itself; that of the response quantiles stands for it,
+which the same tails decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qtheory.drain import phase_type
+from qtheory.drain.drain_law import DrainTime
+from qtheory.drain.throttle import DepthLimit
+from qtheory.engine import Engine
+from qtheory.solve.fitted_service import fitted, of_fit, refusal, told
+
+__all__ = ["drain", "refusal"]
+
+
+def drain(engine: Engine, throttle: DepthLimit | None, present: tuple[int, ...] | None) -> DrainTime:
+    """Drain of an engine that `solve.fitted_service` covers, under a limit over all disks or none."""
+    same, fit = fitted(engine)
+    found = phase_type.drain(same, throttle, present)
+    return replace(
+        found,
+        method="fitted_service",
+        exact=False,
+        error_bounds={name: bound + of_fit(fit, "response_quantile") for name, bound in found.error_bounds.items()},
+        warnings=(*found.warnings, told(fit)),
+    )

@@ -1,0 +1,72 @@
+"""The shared engine with any service law: a phase-type law is fitted to it, and that is solved.
+
+The fit (`laws/fitting/`) has the exact mean and as many phases as so many servers afford. How far a queue with the
+fitted law is from one with the law itself was measured (`validation/phase_type_fits.py`) against how far the laws are
+apart; that comes on top of the error of `phase_type.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+from qtheory.engine import Device, Engine
+from qtheory.laws import Law
+from qtheory.laws.fitting import PhaseTypeFit, fit_phase_type
+from qtheory.solve import phase_type
+from qtheory.solve.steady_state import SteadyState
+
+
+def refusal(engine: Engine) -> str | None:
+    """Why this method cannot answer for `engine`, or None."""
+    if not engine.shared:
+        return "each disk has its own device"
+    if engine.devices[0].service is None:
+        return "the device is a rate curve"
+    return phase_type.refusal(fitted(engine)[0])
+
+
+def solve(engine: Engine) -> SteadyState:
+    """Solve an engine with one shared device and one FIFO line."""
+    same, fit = fitted(engine)
+    state = phase_type.solve(same)
+    return replace(
+        state,
+        method="fitted_service",
+        exact=False,
+        error_bounds={name: bound + of_fit(fit, name) for name, bound in state.error_bounds.items()},
+        warnings=(*state.warnings, told(fit)),
+    )
+
+
+def fitted(engine: Engine) -> tuple[Engine, PhaseTypeFit]:
+    """The engine with a phase-type law in place of its own, and how that was fitted."""
+    device = engine.devices[0]
+    assert device.service is not None
+    assert device.servers is not None
+    servers = min(device.servers, engine.queue_length or engine.most, engine.most)
+    fit = _fit(device.service, servers)
+    like = Device(servers=device.servers, service=fit.law)
+    return Engine(engine.disks, like, engine.queue_length, engine.hold, engine.shares), fit
+
+
+def of_fit(fit: PhaseTypeFit, quantity: str) -> float:
+    """What the fit adds to the error bound of a quantity."""
+    if quantity.endswith("quantile"):
+        return fit.error_bounds["response_quantile"]
+    if quantity in ("throughput", "utilization", "blocking", "disks.blocking"):
+        return fit.error_bounds["blocking"]
+    return max(fit.error_bounds["blocking"], fit.error_bounds["mean_wait"])
+
+
+def told(fit: PhaseTypeFit) -> str:
+    """The warning that names the fit."""
+    return (
+        f"the service law is replaced by {len(fit.law.alpha)} phases ({fit.method}), whose distance from it is "
+        f"{fit.distance:.2g} (qt.fit_phase_type tells more)"
+    )
+
+
+@lru_cache(maxsize=32)
+def _fit(law: Law, servers: int) -> PhaseTypeFit:
+    return fit_phase_type(law, servers=servers)
