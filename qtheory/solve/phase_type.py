@@ -472,7 +472,7 @@ def _throughput(disk: Disk, accepting: Floats, shares: Floats) -> float:
 
 
 def _reach(disks: Sequence[Disk], law: PhaseType, servers: int) -> int | None:
-    """Largest total that can matter; None: all. With the disks' largest rates the tail decays no faster than it does."""
+    """Largest total that can matter; None: all. The tail decays no slower than with the disks' largest rates."""
     if any(disk.saturated for disk in disks):
         return None
     return reach(sum(float(disk.arrival_rates().max()) for disk in disks), law, servers)
