@@ -552,7 +552,8 @@ def test_a_line_that_does_not_fit_in_memory_is_refused(monkeypatch):
 
 def test_too_many_phases_are_refused_by_name():
     with pytest.raises(ValueError, match=r"2 servers of 100 phases have 5050 states, more than 3000.*qt\.simulate"):
-        qt.solve(station(1.0, 2, erlang(100), 40))
+        solve(station(1.0, 2, erlang(100), 40))
+    assert qt.solve(station(1.0, 2, erlang(100), 40)).method == "fitted_service"
 
 
 def test_a_law_without_phases_is_refused_by_name():

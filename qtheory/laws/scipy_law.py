@@ -35,7 +35,8 @@ def law_of(x: object, argument: str = "x") -> Law:
     name = getattr(getattr(x, "dist", None), "name", None)
     if not isinstance(getattr(x, "dist", None), scipy.stats.rv_continuous):
         raise TypeError(
-            f"{argument} must be a law such as qt.Exponential(mean=...), or a frozen scipy.stats law, not {x!r}"
+            f"{argument} must be a law such as qt.Exponential(mean=...), or a frozen continuous distribution of "
+            f"scipy.stats, not {x!r}"
         )
     low, _ = x.support()  # type: ignore[attr-defined]
     if not low >= 0.0:
