@@ -2,7 +2,8 @@
 
 The fit (`laws/fitting/`) has the exact mean and as many phases as so many servers afford. How far a queue with the
 fitted law is from one with the law itself was measured (`validation/phase_type_fits.py`) against how far the laws are
-apart; that comes on top of the error of `phase_type.py`.
+apart; that comes on top of the error of `phase_type.py`. A request's own service follows the law itself: few phases
+cannot follow its tail, which is what long responses are made of where waits are short.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from qtheory.engine import Device, Engine
 from qtheory.laws import Law
 from qtheory.laws.fitting import PhaseTypeFit, fit_phase_type
 from qtheory.solve import phase_type
+from qtheory.solve.sojourn import WaitThenService
 from qtheory.solve.steady_state import SteadyState
 
 
@@ -30,12 +32,16 @@ def solve(engine: Engine) -> SteadyState:
     """Solve an engine with one shared device and one FIFO line."""
     same, fit = fitted(engine)
     state = phase_type.solve(same)
+    law = engine.devices[0].service
+    assert law is not None
+    assert not isinstance(state._sojourns, str)
     return replace(
         state,
         method="fitted_service",
         exact=False,
         error_bounds={name: bound + of_fit(fit, name) for name, bound in state.error_bounds.items()},
         warnings=(*state.warnings, told(fit)),
+        _sojourns=tuple((weight, WaitThenService(wait, law)) for weight, wait in state._sojourns),
     )
 
 
