@@ -12,9 +12,10 @@ from qtheory.arrivals import Poisson
 from qtheory.engine import Device, Disk, Engine
 from qtheory.laws import Law, law_of
 from qtheory.stations.erlang import stable
-from qtheory.stations.station import LAWS, MEANS, Floats, Station
+from qtheory.stations.station import LAWS, MEANS, Station
 
 ROUNDING = 1e-10
+MOST_LEVELS = 1_000_000
 
 
 def mphc(*, arrival_rate: float, service: Law, servers: int) -> Station:
@@ -29,8 +30,8 @@ def mphc(*, arrival_rate: float, service: Law, servers: int) -> Station:
     servers : int
         At least 1.
 
-    Raises ValueError for arguments out of range, for ρ >= 1, and where the phases of so many servers have too many
-    states.
+    Raises ValueError for arguments out of range, for ρ >= 1 and too close to it, and where the phases of so many
+    servers have too many states.
 
     Examples
     --------
@@ -43,7 +44,7 @@ def mphc(*, arrival_rate: float, service: Law, servers: int) -> Station:
 
     c, rate, law = count("servers", servers), positive("arrival_rate", arrival_rate), law_of(service, "service")
     stable(c, rate * law.mean)
-    return _station("mphc", rate, law, c, reach(rate, law.phase_type(), c) or c)
+    return _station("mphc", rate, law, c, reach(rate, law.phase_type(), c))
 
 
 def mphck(*, arrival_rate: float, service: Law, servers: int, capacity: int) -> Station:
@@ -63,19 +64,20 @@ def mphck(*, arrival_rate: float, service: Law, servers: int, capacity: int) -> 
     return _station("mphck", positive("arrival_rate", arrival_rate), law_of(service, "service"), c, k)
 
 
-def _station(method: str, rate: float, law: Law, servers: int, room: int) -> Station:
+def _station(method: str, rate: float, law: Law, servers: int, room: int | None) -> Station:
     from qtheory.solve import phase_type
+    from qtheory.solve.sojourn import PhaseServers
 
+    if room is None or room > MOST_LEVELS:
+        rho = rate * law.mean / servers
+        raise ValueError(f"{method} follows at most {MOST_LEVELS} requests present, too few here: rho = {rho:.6g}")
     engine = Engine([Disk(Poisson(rate), buffer=room)], Device(servers=servers, service=law))
     if reason := phase_type.refusal(engine):
         raise ValueError(f"{method} cannot be solved: {reason}")
     state = phase_type.solve(engine)
-    chain = phase_type.PhaseChain.of(engine)
-    sojourn = chain.sojourn()
-
-    def pmf() -> Floats:
-        return state.in_system_pmf
-
+    assert not isinstance(state._sojourns, str)
+    ((_, sojourn),) = state._sojourns
+    assert isinstance(sojourn, PhaseServers)
     return Station(
         method=method,
         exact=True,
@@ -90,5 +92,5 @@ def _station(method: str, rate: float, law: Law, servers: int, room: int) -> Sta
         utilization=state.utilization,
         _wait=lambda t: sojourn.sf("wait", t),
         _response=lambda t: sojourn.sf("response", t),
-        _pmf=pmf,
+        _pmf=lambda: state.in_system_pmf,
     )
