@@ -9,6 +9,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from fuzz import mutated, read_or_refuse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -729,31 +730,8 @@ def test_rows_by_completion_come_out_by_arrival(requests, cuts, most):
 
 # ---------------------------------------------------------------------------------------------------------- fuzzing
 
+LETTERS = "0123456789.,-+/[] \neQDCRWFNX"
 QUIET = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@st.composite
-def mutated(draw, content):
-    """The content with a few bytes changed, dropped or doubled."""
-    data = bytearray(content)
-    for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(data)))
-        length = draw(st.integers(0, 12))
-        data[place : place + length] = draw(
-            st.one_of(st.binary(max_size=6), st.text("0123456789.,-+/[] \neQDCRWFNX", max_size=6).map(str.encode))
-        )
-    return bytes(data)
-
-
-def read_or_refuse(path, data, name, skip):
-    path.write_bytes(data)
-    try:
-        return read_trace(path, name, skip_bad_rows=skip)
-    except TraceError as wrong:
-        refused = str(wrong)
-    assert refused.startswith(str(path))
-    assert "\n" not in refused
-    return None
 
 
 def rows_of(data):
@@ -780,7 +758,7 @@ def test_random_bytes_are_refused_or_read(tmp_path, data, name, skip):
 
 
 @QUIET
-@given(mutated(LATENCY.encode()), st.booleans())
+@given(mutated(LATENCY.encode(), LETTERS), st.booleans())
 def test_mutated_fio_latency_adds_up(tmp_path, data, skip):
     trace = read_or_refuse(tmp_path / "t", data, "fio-latency", skip)
     if trace is not None:
@@ -789,7 +767,7 @@ def test_mutated_fio_latency_adds_up(tmp_path, data, skip):
 
 
 @QUIET
-@given(mutated(IOLOG.encode()), st.booleans())
+@given(mutated(IOLOG.encode(), LETTERS), st.booleans())
 def test_mutated_fio_iolog_adds_up(tmp_path, data, skip):
     trace = read_or_refuse(tmp_path / "t", data, "fio-iolog", skip)
     if trace is not None:
@@ -798,7 +776,7 @@ def test_mutated_fio_iolog_adds_up(tmp_path, data, skip):
 
 
 @QUIET
-@given(mutated(IOLOG2.encode()), st.booleans())
+@given(mutated(IOLOG2.encode(), LETTERS), st.booleans())
 def test_mutated_fio_iolog_2_is_sound(tmp_path, data, skip):
     trace = read_or_refuse(tmp_path / "t", data, "fio-iolog", skip)
     if trace is not None:
@@ -806,7 +784,7 @@ def test_mutated_fio_iolog_2_is_sound(tmp_path, data, skip):
 
 
 @QUIET
-@given(mutated(BIOSNOOP.encode()), st.booleans())
+@given(mutated(BIOSNOOP.encode(), LETTERS), st.booleans())
 def test_mutated_biosnoop_adds_up(tmp_path, data, skip):
     trace = read_or_refuse(tmp_path / "t", data, "biosnoop", skip)
     if trace is not None:
@@ -819,7 +797,7 @@ def test_mutated_biosnoop_adds_up(tmp_path, data, skip):
 
 
 @QUIET
-@given(mutated(BLKPARSE.encode()), st.booleans())
+@given(mutated(BLKPARSE.encode(), LETTERS), st.booleans())
 def test_mutated_blkparse_adds_up(tmp_path, data, skip):
     trace = read_or_refuse(tmp_path / "t", data, "blkparse", skip)
     if trace is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzz import mutated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -427,17 +428,7 @@ def test_records_out_of_order_are_sorted_and_counted(tmp_path):
 # ---------------------------------------------------------------------------------------------------------- fuzzing
 
 
-@st.composite
-def mutated(draw, content):
-    """The content with a few bytes changed, dropped or doubled."""
-    data = bytearray(content)
-    for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(data)))
-        length = draw(st.integers(0, 12))
-        data[place : place + length] = draw(
-            st.one_of(st.binary(max_size=6), st.text("0123456789.,-e\nRWnaif ", max_size=6).map(str.encode))
-        )
-    return bytes(data)
+LETTERS = "0123456789.,-e\nRWnaif "
 
 
 def check(path, data, format, named, skip):
@@ -467,7 +458,7 @@ def check(path, data, format, named, skip):
 @QUIET
 @given(data=st.data(), named=st.booleans(), skip=st.booleans())
 def test_mutated_files_add_up(tmp_path, format, data, named, skip):
-    check(tmp_path / "t", data.draw(mutated(SAMPLES[format][0].encode())), format, named, skip)
+    check(tmp_path / "t", data.draw(mutated(SAMPLES[format][0].encode(), LETTERS)), format, named, skip)
 
 
 @formats

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from fuzz import mutated, read_or_refuse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -330,30 +331,6 @@ QEMU = """1@10.000000:virtio_blk_handle_read vdev 0xa req 0xb sector 8 nsectors 
 
 def skipped(trace):
     return sum(int(found[1]) for found in (re.match(r"(\d+) bad row", w) for w in trace.warnings) if found)
-
-
-@st.composite
-def mutated(draw, content):
-    """The content with a few bytes changed, dropped or doubled."""
-    data = bytearray(content)
-    for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(data)))
-        length = draw(st.integers(0, 12))
-        data[place : place + length] = draw(
-            st.one_of(st.binary(max_size=6), st.text("0123456789.,-e\nnaif", max_size=6).map(str.encode))
-        )
-    return bytes(data)
-
-
-def read_or_refuse(path, data, format=None, skip=True):
-    path.write_bytes(data)
-    try:
-        return read_trace(path, format, skip_bad_rows=skip)
-    except TraceError as wrong:
-        refused = str(wrong)
-    assert refused.startswith(str(path))
-    assert "\n" not in refused
-    return None
 
 
 @QUIET

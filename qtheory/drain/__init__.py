@@ -67,18 +67,15 @@ def drain_time(
 
     reasons = []
     if throttle is None or throttle.per == "engine":
-        reason = shared_device.refusal(engine)
-        if reason is None:
-            return shared_device.drain(engine, throttle, present)
-        reasons.append(f"shared device: {reason}")
-        reason = phase_type.refusal(engine)
-        if reason is None:
-            return phase_type.drain(engine, throttle, present)
-        reasons.append(f"phase type: {reason}")
-        reason = fitted_service.refusal(engine)
-        if reason is None:
-            return fitted_service.drain(engine, throttle, present)
-        reasons.append(f"fitted service: {reason}")
+        for name, refusal, drain in (
+            ("shared device", shared_device.refusal, shared_device.drain),
+            ("phase type", phase_type.refusal, phase_type.drain),
+            ("fitted service", fitted_service.refusal, fitted_service.drain),
+        ):
+            reason = refusal(engine)
+            if reason is None:
+                return drain(engine, throttle, present)
+            reasons.append(f"{name}: {reason}")
     if throttle is not None:
         if engine.hold == "refuse":
             raise ValueError("throttle must be None for this engine: it refuses at Q; qt.simulate covers it")

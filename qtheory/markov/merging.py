@@ -40,6 +40,15 @@ NEGLIGIBLE = 1e-30
 """Terms below this fraction of their peak are left out, so a probability of 1e-12 keeps 18 digits."""
 
 
+def arrival_rates(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Total arrival rate (n+1) · r[n] of disks with n = 0, 1, ... present, 0 when no more fit.
+
+    >>> arrival_rates(np.array([2.0, 0.5]))
+    array([2., 1., 0.])
+    """
+    return np.append(ratios * np.arange(1, len(ratios) + 1), 0.0)
+
+
 @dataclass(frozen=True, eq=False)
 class Group:
     """Some disks taken together: the ratios of their series, and the two groups it was merged from.

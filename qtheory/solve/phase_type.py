@@ -33,7 +33,7 @@ from scipy.sparse.linalg import splu
 from qtheory.engine import Disk, Engine
 from qtheory.laws import PhaseType
 from qtheory.markov.level_chain import stationary
-from qtheory.markov.merging import Group, merge_all, split_all
+from qtheory.markov.merging import Group, arrival_rates, merge_all, split_all
 from qtheory.markov.phase_counts import PhaseCounts
 from qtheory.solve.different_disks import Levels, Split, SplitError, converge
 from qtheory.solve.population import Population, disk_state, total_blocking
@@ -158,7 +158,7 @@ class PhaseChain:
         constant = sum(disk.most for disk in engine.disks if disk.saturated)
         number = station_population(engine.disks, rates, _reach(engine.disks, law, servers))
         counts = PhaseCounts(law.alpha, law.T)
-        birth = number.ratios * np.arange(1, len(number.ratios) + 1)
+        birth = arrival_rates(number.ratios)[:-1]
         accepting = [np.full(counts.size(min(constant + f, servers)), rate) for f, rate in enumerate(birth)]
         return cls(engine.disks, law, counts, servers, slots, number, accepting, []).solved()
 
@@ -314,10 +314,10 @@ def solve(engine: Engine) -> SteadyState:
 
     order = range(len(engine.disks)) if alike else [i for kind in kinds for i in kind]
     found = dict(zip(order, zip(laws(~full), laws(full), laws(waiting / present), strict=True), strict=True))
-    states = list(
+    states = [
         disk_state(disk, *found[i], _throughput(disk, found[i][0], finishing / present))
         for i, disk in enumerate(engine.disks)
-    )
+    ]
     for kind, part in zip(kinds, parts, strict=False):
         for i in kind:
             response = part.mean_wait + chain.law.mean
@@ -354,18 +354,19 @@ class Conditional(NamedTuple):
     """One kind's number given the total n and the phases: `law[n]` has a row for each number from `low[n]` on."""
 
     group: Group
+    birth: Floats
+    """The kind's total arrival rate with 0, 1, ... of its requests present."""
     low: list[int]
     law: list[Floats]
 
     def mirrored(self, group: Group) -> Conditional:
         """The other kind's, of two: its number is the rest."""
         low = [n - (first + len(law) - 1) for n, (first, law) in enumerate(zip(self.low, self.law, strict=True))]
-        return Conditional(group, low, [law[::-1] for law in self.law])
+        return Conditional(group, arrival_rates(group.ratios), low, [law[::-1] for law in self.law])
 
     def rates(self, n: int) -> Floats:
         """The kind's mean arrival rate with n present, for each state of the phases."""
-        birth = _birth(self.group)
-        return np.asarray(birth[self.low[n] : self.low[n] + len(self.law[n])] @ self.law[n])
+        return np.asarray(self.birth[self.low[n] : self.low[n] + len(self.law[n])] @ self.law[n])
 
     def joint(self, levels: list[Floats]) -> Floats:
         """P(n present, a of them the kind's)."""
@@ -410,23 +411,19 @@ def unlike(chain: PhaseChain, kinds: Sequence[Sequence[int]]) -> tuple[PhaseChai
             given.append(given[0].mirrored(group))
             break
         rest = merge_all([own for j, own in enumerate(series) if j != i for _ in kinds[j]], top)[0]
-        split = Split(_birth(group), _birth(rest), matrices)
+        split = Split(arrival_rates(group.ratios), arrival_rates(rest.ratios), matrices)
         joint = converge(split, chain.levels[: top + 1], lambda rates: chain.solved(rates[:-1]).levels)
         law = [level / np.maximum(level.sum(axis=0), 1e-300) for level in joint]
-        given.append(Conditional(group, split.low, law))
-    chain = chain.solved([np.sum([part.rates(n) for part in given], axis=0) for n in range(top)])
+        given.append(Conditional(group, split.own, split.low, law))
+    rates = [[part.rates(n) for n in range(top)] for part in given]
+    chain = chain.solved([np.sum(level, axis=0) for level in zip(*rates, strict=True)])
     waits = chain.mean_waits()
     parts = []
-    for part in given:
-        flow = [part.rates(n) * chain.levels[n] for n in range(top)]
+    for part, own in zip(given, rates, strict=True):
+        flow = [rate * level for rate, level in zip(own, chain.levels, strict=False)]
         wait = sum(float(x @ t) for x, t in zip(flow, waits, strict=False)) / sum(float(x.sum()) for x in flow)
         parts.append(Part(part.group, part.joint(chain.levels), wait))
     return chain, parts
-
-
-def _birth(group: Group) -> Floats:
-    """Total arrival rate of a group with 0, 1, ... of its requests present."""
-    return np.append(group.ratios * np.arange(1, len(group.ratios) + 1), 0.0)
 
 
 def _kinds(disks: Sequence[Disk]) -> list[list[int]]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from qtheory.engine import Device, Disk, Engine
 from qtheory.laws import Exponential
+from qtheory.markov.merging import arrival_rates
 from qtheory.solve.population import Population, disk_state, population, total_blocking
 from qtheory.solve.sojourn import Curve, Servers, Sojourn
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
@@ -138,7 +139,7 @@ def _sojourn(
         return Servers(found, slots, float(death[-1]) / slots), ()
     if number.constant > 0:
         return "a rate curve shared by saturated and other guests is not followed request by request", ()
-    birth = np.append(number.ratios * np.arange(1, len(number.ratios) + 1), 0.0)
+    birth = arrival_rates(number.ratios)
     alone = len(number.disks) == 1
     warnings = () if alone else ("response_quantile takes the arrival rate to depend on the total present only",)
     return Curve(found, slots, birth, death), warnings

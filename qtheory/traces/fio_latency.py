@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from qtheory.traces.completed import by_arrival
 from qtheory.traces.fields import Kind, as_text
 from qtheory.traces.file import TraceFile
-from qtheory.traces.trace import LONGEST, NOT_IN_NAMES
+from qtheory.traces.trace import LONGEST, is_name
 
 if TYPE_CHECKING:
     import polars as pl
@@ -67,7 +67,7 @@ def records(file: TraceFile) -> Iterator[pl.DataFrame]:
 def _disk_and_kind(file: TraceFile) -> tuple[str, str | None]:
     """The disk's name and what the log is about, both from the file's name."""
     found = NAME.match(PurePath(file.path).name)
-    if found is None or re.search(NOT_IN_NAMES, found[1]):
+    if found is None or not is_name(found[1]):
         return "fio", None if found is None else found[2]
     return found[1] + (found[3] or ""), found[2]
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.traces.file import TraceFile
-from qtheory.traces.trace import LONGEST, NOT_IN_NAMES, OPERATIONS, Block, Trace, joined
+from qtheory.traces.trace import LONGEST, OPERATIONS, Block, Trace, is_name, joined
 
 if TYPE_CHECKING:
     import polars as pl
@@ -207,7 +207,7 @@ def _clean(frame: pl.DataFrame, ticks_per_second: int) -> bool:
             return False
         if column.dtype.is_float() and np.isnan(column.to_numpy().sum()):
             return False
-    checks: tuple[tuple[str, Callable[[str], bool]], ...] = (("disk", _is_name), ("op", OPERATIONS.__contains__))
+    checks: tuple[tuple[str, Callable[[str], bool]], ...] = (("disk", is_name), ("op", OPERATIONS.__contains__))
     for name, good in checks:
         kind = frame[name].dtype
         if not (isinstance(kind, pl.Enum) and all(map(good, kind.categories))):
@@ -227,7 +227,7 @@ def _rules(frame: pl.DataFrame, ticks_per_second: int) -> dict[str, pl.Expr]:
         f"arrival must be below {LONGEST:.0e} s, or its unit is wrong": arrival < LONGEST * ticks_per_second,
         "disk is empty": _keeps(frame["disk"], bool),
         "disk's name must not hold commas, quotes or line ends": _keeps(
-            frame["disk"], lambda name: not name or _is_name(name)
+            frame["disk"], lambda name: not name or is_name(name)
         ),
         f"op must be one of {', '.join(OPERATIONS)}": _keeps(frame["op"], lambda name: name in OPERATIONS),
     }
@@ -241,10 +241,6 @@ def _rules(frame: pl.DataFrame, ticks_per_second: int) -> dict[str, pl.Expr]:
             rules[f"{name} must not be negative"] = time.is_null() | (time >= 0)
             rules[f"{name} must be below {LONGEST:.0e} s, or its unit is wrong"] = time.is_null() | (time < LONGEST)
     return rules
-
-
-def _is_name(name: str) -> bool:
-    return re.fullmatch(f"[^{NOT_IN_NAMES[1:]}+", name) is not None
 
 
 def _keeps(names: pl.Series, good: Callable[[str], bool]) -> pl.Expr:

@@ -7,6 +7,7 @@ recording; a part cut out with `select` keeps that clock.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 OPERATIONS = ("read", "write", "flush", "discard", "other")
 LONGEST = 4e9  # s, until 2096: a longer time is in another unit, and all sums still fit in 64 bits of nanoseconds
 NOT_IN_NAMES = r'[,"\r\n]'
+
+
+def is_name(text: str) -> bool:
+    """Whether a disk may be called so."""
+    return text != "" and re.search(NOT_IN_NAMES, text) is None
 
 
 class Block(NamedTuple):
@@ -183,7 +189,7 @@ class Trace:
         if len(set(self.disks)) < len(self.disks):
             raise ValueError(f"disks must have different names, not {self.disks}")
         for i, name in enumerate(self.disks):
-            if not name or any(letter in name for letter in ',"\r\n'):
+            if not is_name(name):
                 raise ValueError(f"disks[{i}] must be a name without commas, quotes and line ends, not {name!r}")
         idle = np.flatnonzero(np.bincount(self.disk, minlength=len(self.disks)) == 0)
         if len(idle):
