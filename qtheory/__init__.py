@@ -5,7 +5,7 @@ stop waits, `simulate` for the trace-driven check of both. The package reads in 
 """
 
 from qtheory import engines, stations
-from qtheory.arrivals import IPP, MAP, MMPP, Closed, Poisson, fit_map, mmpp2
+from qtheory.arrivals import IPP, MAP, MMPP, Closed, Marked, Poisson, fit_map, mmpp2
 from qtheory.drain import DepthLimit, drain_time
 from qtheory.engine import Device, Disk, Engine
 from qtheory.laws import (
@@ -57,6 +57,7 @@ __all__ = [
     "LatencyHistogram",
     "Law",
     "Lognormal",
+    "Marked",
     "Measurement",
     "Mixture",
     "PhaseType",

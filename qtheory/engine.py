@@ -21,18 +21,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from os import PathLike
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.arguments import choice, count, positive, sequence
-from qtheory.arrivals import Arrivals, Closed, Poisson
+from qtheory.arrivals import MAP, Arrivals, Closed, Marked
 from qtheory.laws import Law, law_of
 
 Full = Literal["lost", "wait"]
 Hold = Literal["ring", "engine", "refuse"]
 Shares = Literal["fifo", "equal"] | tuple[int, ...]
+ROUNDING = 1e-12
+"""By which shares may miss 1."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,8 @@ class Disk:
 
     Parameters
     ----------
-    arrivals : Poisson or Closed
-        How requests come.
+    arrivals : Poisson, MAP, Marked or Closed
+        How requests come. A MAP is the disk's own; disks whose Marked arrivals have equal processes share one.
     buffer : int
         Requests the disk may have outstanding, waiting and in service: virtqueue size × number of queues. The
         default is one virtqueue of QEMU's default size.
@@ -155,8 +157,8 @@ class Disk:
     device: Device | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.arrivals, (Poisson, Closed)):
-            raise TypeError(f"arrivals must be qt.Poisson or qt.Closed, not {self.arrivals!r}")
+        if not isinstance(self.arrivals, Arrivals):
+            raise TypeError(f"arrivals must be qt.Poisson, qt.MAP, qt.Marked or qt.Closed, not {self.arrivals!r}")
         object.__setattr__(self, "buffer", count("buffer", self.buffer))
         choice("full", self.full, ("lost", "wait"))
         if self.device is not None and not isinstance(self.device, Device):
@@ -168,6 +170,11 @@ class Disk:
         if isinstance(self.arrivals, Closed):
             return min(self.buffer, self.arrivals.outstanding)
         return self.buffer
+
+    @property
+    def bursty(self) -> bool:
+        """Whether requests come by a Markovian arrival process."""
+        return isinstance(self.arrivals, (MAP, Marked))
 
     @property
     def saturated(self) -> bool:
@@ -182,11 +189,20 @@ class Disk:
         return self.full == "wait"
 
     def arrival_rates(self) -> NDArray[np.float64]:
-        """Arrival rate [1/s] with 0, 1, ..., most − 1 of the disk's requests in the system."""
-        if isinstance(self.arrivals, Poisson):
+        """Arrival rate [1/s] with 0, 1, ..., most − 1 of the disk's requests in the system; of bursts the mean."""
+        if not isinstance(self.arrivals, Closed):
             return np.full(self.most, self.arrivals.rate)
         idle = self.arrivals.outstanding - np.arange(self.most)
         return idle / self.arrivals.think_time if not self.saturated else np.full(self.most, math.inf)
+
+
+class Stream(NamedTuple):
+    """Disks whose requests one Markovian arrival process brings."""
+
+    process: MAP
+    disks: tuple[int, ...]
+    shares: tuple[float, ...]
+    """Probability that an arrival is this disk's; they add up to 1."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +240,7 @@ class Engine:
     hold: Hold = "engine"
     shares: Shares = "fifo"
     caps: tuple[int, ...] | None = field(init=False, repr=False, compare=False)
+    streams: tuple[Stream, ...] = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -266,6 +283,7 @@ class Engine:
         object.__setattr__(self, "hold", hold)
         object.__setattr__(self, "shares", shares)
         object.__setattr__(self, "caps", _caps(shares, slots, len(members)))
+        object.__setattr__(self, "streams", _streams(members))
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -285,16 +303,34 @@ class Engine:
 
     @property
     def offered_load(self) -> float:
-        """Offered load a [erlangs]: Poisson arrival rate × mean service time, over all disks.
+        """Offered load a [erlangs]: arrival rate × mean service time, over all disks.
 
         Raises ValueError for closed disks and rate curves, which have no offered load of their own.
         """
         load = 0.0
         for disk, device in zip(self.disks, self.devices, strict=True):
-            if not isinstance(disk.arrivals, Poisson) or device.service is None:
-                raise ValueError("offered_load needs Poisson disks and devices with a service law")
+            if isinstance(disk.arrivals, Closed) or device.service is None:
+                raise ValueError("offered_load needs disks that are not closed and devices with a service law")
             load += disk.arrivals.rate * device.service.mean
         return load
+
+
+def _streams(disks: Sequence[Disk]) -> tuple[Stream, ...]:
+    """The Markovian arrival processes, each with its disks."""
+    streams = [Stream(d.arrivals, (i,), (1.0,)) for i, d in enumerate(disks) if isinstance(d.arrivals, MAP)]
+    dealt: dict[MAP, dict[int, float]] = {}
+    for i, disk in enumerate(disks):
+        if isinstance(disk.arrivals, Marked):
+            dealt.setdefault(disk.arrivals.process, {})[i] = disk.arrivals.share
+    for process, shares in dealt.items():
+        total = math.fsum(shares.values())
+        if total > 1.0 + ROUNDING:
+            raise ValueError(
+                f"disks must have shares of one process that add up to at most 1: those of {tuple(shares)} make {total}"
+            )
+        kept = process.thinned(total) if total < 1.0 - ROUNDING else process
+        streams.append(Stream(kept, tuple(shares), tuple(share / total for share in shares.values())))
+    return tuple(streams)
 
 
 def _caps(shares: str | tuple[int, ...], slots: int | None, n_disks: int) -> tuple[int, ...] | None:

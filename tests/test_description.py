@@ -74,6 +74,8 @@ def test_think_time(value: float) -> None:
         qt.Closed(2, value)
 
 
+BURSTS = qt.IPP(rate=100.0, on=0.1, off=0.9)
+
 REFUSED: dict[str, tuple[type[Exception], str, Callable[[], object]]] = {
     "arrivals": (TypeError, r"arrivals must be .* not 100\.0", lambda: qt.Disk(100.0)),
     "full": (
@@ -110,6 +112,13 @@ REFUSED: dict[str, tuple[type[Exception], str, Callable[[], object]]] = {
     "too many shares": (ValueError, "shares must have one .* 2 disks, not 3", lambda: shares(2, 4, (4, 4, 4))),
     "equal shares of nothing": (ValueError, "shares 'equal' needs a queue_length", lambda: shares(2, None, "equal")),
     "equal shares of too little": (ValueError, "shares 'equal' needs .* 3, not 2", lambda: shares(3, 2, "equal")),
+    "process": (TypeError, "process must be a qt.MAP, not 5", lambda: qt.Marked(5, 0.5)),
+    "share": (ValueError, r"share must be a probability above 0, not 0\.0", lambda: qt.Marked(BURSTS, 0.0)),
+    "shares of a process": (
+        ValueError,
+        r"disks must have shares of one process that add up to at most 1: those of \(0, 1\) make 1\.2",
+        lambda: qt.Engine([qt.Disk(qt.Marked(BURSTS, 0.6))] * 2, DEVICE),
+    ),
     "per": (ValueError, "per must be one of .* not 'guest'", lambda: qt.DepthLimit(1, per="guest")),
     "solve": (TypeError, "engine must be a qt.Engine, not 5", lambda: qt.solve(5)),
     "method": (ValueError, "method must be one of .* not 'magic'", lambda: qt.solve(ENGINE, method="magic")),

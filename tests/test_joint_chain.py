@@ -47,7 +47,15 @@ def test_it_agrees_with_the_exact_methods(name):
         assert a.pmf == pytest.approx(b.pmf, abs=1e-11)
 
 
+BURSTS = qt.IPP(rate=5.0, on=1.0, off=3.0)
+TWO_RATES = qt.mmpp2(rates=(3.0, 0.5), stays=(2.0, 4.0))
+SHARED_BURSTS = [qt.Disk(qt.Marked(BURSTS, 0.5), 3), qt.Disk(qt.Marked(BURSTS, 0.25), 2)]
+
 ALONE = {
+    "a bursty disk": qt.Engine([qt.Disk(BURSTS, buffer=6)], qt.Device(2, EXPONENTIAL)),
+    "disks that burst together": qt.Engine(SHARED_BURSTS, qt.Device(2, E2)),
+    "disks that burst apart": qt.Engine([qt.Disk(BURSTS, 3), qt.Disk(TWO_RATES, 2), disk(0.3, 2)], qt.Device(1, H2)),
+    "bursts refused at Q": qt.Engine([qt.Disk(BURSTS, 3), disk(0.5, 3)], qt.Device(2, H2), 4, "refuse"),
     "a guest that waits": qt.Engine([qt.Disk(qt.Closed(5, 1.0), buffer=2), disk(1.5, 2)], qt.Device(2, H2)),
     "caps on a shared device": qt.Engine([disk(1.5, 3), disk(0.5, 3)], qt.Device(2, H2), 2, "engine", (1, 2)),
     "one line for own devices": qt.Engine([disk(0.8, 3, qt.Device(1, E2)), disk(0.9, 3, own(1.0))], None, 2, "engine"),

@@ -363,6 +363,27 @@ def test_superposed_arrivals():
     assert np.bincount(arrivals.disk, minlength=3) / arrivals.time[-1] == pytest.approx([3.0, 0.0, 1.0], rel=0.03)
 
 
+def test_processes_drawn_ahead_are_merged_in_order():
+    bursts, slow = qt.IPP(rate=100.0, on=0.1, off=0.9), qt.mmpp2(rates=(2.0, 0.1), stays=(5.0, 5.0))
+    arrivals = [qt.Poisson(3.0), bursts, qt.Marked(slow, 0.5), qt.Poisson(1.0), qt.Marked(slow, 0.25)]
+    engine = qt.Engine([qt.Disk(a, buffer=8) for a in arrivals], qt.Device(1, qt.Exponential(mean=1e-3)))
+    draws = Draws(engine, seed=1)
+    taken = [draws.open(size) for size in (1, 5000, 100_000, 300_000)]
+    time, disk = (np.concatenate([getattr(part, name) for part in taken]) for name in ("time", "disk"))
+    assert len(time) == 405_001
+    assert (np.diff(time) >= 0.0).all()
+    for i, a in enumerate(arrivals):
+        own = time[disk == i]
+        process = {qt.Marked: slow.thinned(0.5), qt.MAP: bursts}.get(type(a))
+        z = 1.0 if process is None else process.dispersion(1e4)
+        assert abs(len(own) - a.rate * time[-1]) < 3.0 * np.sqrt(z * a.rate * time[-1]), i
+    # the process alone gives the same arrivals as among the others
+    alone = Draws(qt.Engine([qt.Disk(bursts, buffer=8)], engine.device), seed=1).open(1000).time
+    assert np.diff(alone).mean() == pytest.approx(1.0 / bursts.rate, rel=0.3)
+    again = Draws(engine, seed=1)
+    assert all((again.open(len(part.time)).time == part.time).all() for part in taken)
+
+
 def test_laws_of_separate_devices_are_kept_apart():
     disks = [
         qt.Disk(qt.Poisson(1.0), device=qt.Device(servers=5, service=qt.Deterministic(m))) for m in (0.1, 0.2, 0.3)

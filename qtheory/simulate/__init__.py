@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.arguments import choice, count, positive
-from qtheory.arrivals import Poisson
+from qtheory.arrivals import Closed, Poisson
 from qtheory.engine import Disk, Engine
 from qtheory.result import Estimate
 from qtheory.simulate.draws import Draws, Recorded, Replay, Streamed, Stretch
@@ -115,7 +115,7 @@ def simulate(
     from qtheory.simulate.fcfs import FcfsRun
     from qtheory.simulate.tally import SEGMENTS, Tally
 
-    sampled_at_arrivals = trace is None and stops is None and FcfsRun.serves(engine)
+    sampled_at_arrivals = trace is None and stops is None and not engine.streams and FcfsRun.serves(engine)
     run: FcfsRun | EventRun = (
         FcfsRun(engine, draws, stopped=not sampled_at_arrivals) if FcfsRun.serves(engine) else EventRun(engine, draws)
     )
@@ -221,7 +221,7 @@ def _check_stable(engine: Engine) -> None:
     """Refuse guests that wait without bound: open disks with full='wait' that offer more than the device can do."""
     loads: dict[int, float] = {}
     for i, (disk, device) in enumerate(zip(engine.disks, engine.devices, strict=True)):
-        if not isinstance(disk.arrivals, Poisson) or disk.full != "wait":
+        if isinstance(disk.arrivals, Closed) or disk.full != "wait":
             continue
         at = 0 if engine.shared else i
         depth = sum(d.most for d in engine.disks) if engine.shared else disk.most

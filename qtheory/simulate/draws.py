@@ -3,24 +3,28 @@
 Everything is drawn with numpy in blocks, outside the kernels, from streams split off one seed: a seed reproduces a run
 bit for bit, and a service law needs nothing but its `sample`. All Poisson disks together are one Poisson process of
 the total rate whose requests pick their disk by Walker's alias method (Walker, 1977): one exponential and one uniform
-number each, however many disks there are.
+number each, however many disks there are. A Markovian arrival process does the same with its disks. Where there are
+several processes, each is drawn ahead in blocks, and what all of them have reached is sorted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qtheory.arrivals import Poisson
+from qtheory.arrivals import MAP, Poisson
 from qtheory.engine import Engine
 from qtheory.laws import Law
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Stretch = tuple[Floats, NDArray[np.int32], Floats | None]
+LEAST_DRAWN = 1 << 10
+"""Arrivals of a process drawn at a time, at the least."""
 
 
 class Recorded(Protocol):
@@ -78,34 +82,51 @@ NONE = Arrivals(np.empty(0), np.empty(0, np.int32), np.empty(0))
 
 
 class Draws:
-    """Random streams of a run of `engine`; Poisson disks make the open arrivals."""
+    """Random streams of a run of `engine`; its Poisson and bursty disks make the open arrivals."""
 
     def __init__(self, engine: Engine, seed: int) -> None:
-        streams = np.random.SeedSequence(seed).spawn(5)
-        self._arrivals, self._picks, self._service, self._think, self._stops = (
+        streams = np.random.SeedSequence(seed).spawn(5 + 2 * len(engine.streams))
+        arrivals, picks, self._service, self._think, self._stops, *bursty = (
             np.random.Generator(np.random.SFC64(stream)) for stream in streams
         )
         self.laws, self.law_of = _distinct_laws(engine)
         rates = np.array([d.arrivals.rate if isinstance(d.arrivals, Poisson) else 0.0 for d in engine.disks])
-        self._total = float(rates.sum())
-        self._keep, self._alias = alias_table(rates / self._total if self._total else rates)
-        self._now = 0.0
+        total = float(rates.sum())
+        self._sources = [Source(_poisson(arrivals, total), picks, rates / total, total)] if total else []
+        for stream, own, own_picks in zip(engine.streams, bursty[::2], bursty[1::2], strict=True):
+            shares = np.zeros(len(engine.disks))
+            shares[list(stream.disks)] = stream.shares
+            self._sources.append(Source(_markovian(own, stream.process), own_picks, shares, stream.process.rate))
 
     def open(self, size: int) -> Arrivals:
         """The next `size` open arrivals; fewer only when there are no more."""
-        if self._total == 0.0:
+        if not self._sources:
             return NONE
-        time = self._arrivals.standard_exponential(size)
-        time *= 1.0 / self._total
-        np.cumsum(time, out=time)
-        time += self._now
-        self._now = float(time[-1])
-        disk = np.zeros(size, np.int32)
-        if len(self._keep) > 1:
-            from qtheory.simulate.alias import choose
-
-            choose(self._picks.random(size), self._keep, self._alias, disk)
+        if len(self._sources) == 1:
+            time, disk = self._sources[0].take(size)
+        else:
+            time, disk = self._merged(size)
         return Arrivals(time, disk, self.services(disk))
+
+    def _merged(self, size: int) -> tuple[Floats, NDArray[np.int32]]:
+        """The next `size` arrivals of all sources in order of time."""
+        total = sum(source.rate for source in self._sources)
+        while True:
+            # As far as the slowest to get there has been drawn, nothing can come in between any more.
+            reached = min(source.reached for source in self._sources)
+            if sum(np.searchsorted(source.time, reached, side="right") for source in self._sources) >= size:
+                break
+            for source in self._sources:
+                if source.reached <= reached:
+                    source.draw(max(LEAST_DRAWN, math.ceil(size * source.rate / total)))
+        time = np.concatenate([source.time for source in self._sources])
+        disk = np.concatenate([source.disk for source in self._sources])
+        source_of = np.repeat(np.arange(len(self._sources)), [len(source.time) for source in self._sources])
+        order = np.argsort(time, kind="stable")[:size]
+        taken = np.bincount(source_of[order], minlength=len(self._sources))
+        for source, number in zip(self._sources, taken.tolist(), strict=True):
+            source.drop(number)
+        return time[order], disk[order]
 
     def services(self, disk: NDArray[np.int32]) -> Floats:
         """A service requirement for each request, from the law of its disk's device."""
@@ -131,6 +152,75 @@ class Draws:
     def gap(self, size: int) -> Floats:
         """Exponential numbers of mean 1, for the times between stops."""
         return self._stops.standard_exponential(size)
+
+
+class Source:
+    """Arrivals of one process, drawn ahead of what was taken, and the disks they pick by `shares`."""
+
+    def __init__(
+        self, draw: Callable[[int], Floats], picks: np.random.Generator, shares: Floats, rate: float
+    ) -> None:
+        self._draw, self._picks, self.rate = draw, picks, rate
+        self._only = int(shares.argmax()) if np.count_nonzero(shares) == 1 else None
+        self._keep, self._alias = alias_table(shares)
+        self.time, self.disk = np.empty(0), np.empty(0, np.int32)
+
+    @property
+    def reached(self) -> float:
+        """Time up to which all arrivals are known."""
+        return float(self.time[-1]) if len(self.time) else -math.inf
+
+    def take(self, size: int) -> tuple[Floats, NDArray[np.int32]]:
+        """The next `size` arrivals and their disks."""
+        time = self._draw(size)
+        disk = np.full(size, self._only or 0, np.int32)
+        if self._only is None:
+            from qtheory.simulate.alias import choose
+
+            choose(self._picks.random(size), self._keep, self._alias, disk)
+        return time, disk
+
+    def draw(self, size: int) -> None:
+        """Draw `size` more."""
+        time, disk = self.take(size)
+        self.time, self.disk = np.append(self.time, time), np.append(self.disk, disk)
+
+    def drop(self, taken: int) -> None:
+        """Forget those that were taken."""
+        self.time, self.disk = self.time[taken:], self.disk[taken:]
+
+
+def _poisson(rng: np.random.Generator, rate: float) -> Callable[[int], Floats]:
+    """Draws the next so many arrival times of a Poisson process."""
+    now = 0.0
+
+    def draw(size: int) -> Floats:
+        nonlocal now
+        time = rng.standard_exponential(size)
+        time *= 1.0 / rate
+        np.cumsum(time, out=time)
+        time += now
+        now = float(time[-1])
+        return time
+
+    return draw
+
+
+def _markovian(rng: np.random.Generator, process: MAP) -> Callable[[int], Floats]:
+    """Draws the next so many arrival times of a Markovian arrival process."""
+    blocks = process.arrival_stream(rng, LEAST_DRAWN)
+    rest = np.empty(0)
+
+    def draw(size: int) -> Floats:
+        nonlocal rest
+        parts = [rest]
+        while sum(map(len, parts)) < size:
+            parts.append(next(blocks))
+        whole = np.concatenate(parts)
+        rest = whole[size:]
+        return whole[:size]
+
+    return draw
 
 
 class Replay(Draws):

@@ -27,7 +27,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from qtheory.arrivals import Poisson
+from qtheory.arrivals import Closed
 from qtheory.engine import Engine
 from qtheory.simulate.draws import NONE, Draws
 from qtheory.simulate.tally import Tally
@@ -178,7 +178,7 @@ class FcfsRun:
     @staticmethod
     def serves(engine: Engine) -> bool:
         """Whether this kernel can run the engine."""
-        lost = all(isinstance(disk.arrivals, Poisson) and disk.full == "lost" for disk in engine.disks)
+        lost = all(not isinstance(disk.arrivals, Closed) and disk.full == "lost" for disk in engine.disks)
         return lost and engine.caps is None and engine.device is not None and engine.device.servers is not None
 
     def stop_every(self, gap: float) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qtheory.arrivals import Poisson
+from qtheory.arrivals import Closed
 from qtheory.engine import Disk, Engine
 from qtheory.result import Estimate, Result
 from qtheory.simulate.batch_means import neighbour_correlation, ratio
@@ -179,7 +179,7 @@ def _busy(engine: Engine, books: Books) -> Floats:
 
 def _refusable(engine: Engine, disk: Disk) -> bool:
     """Whether a request of the disk can be lost at all; closed guests and those that wait for room lose none."""
-    return isinstance(disk.arrivals, Poisson) and (disk.full == "lost" or engine.hold == "refuse")
+    return not isinstance(disk.arrivals, Closed) and (disk.full == "lost" or engine.hold == "refuse")
 
 
 def _blocking(refused: NDArray[np.int64], finished: NDArray[np.int64], refusable: bool) -> Estimate:

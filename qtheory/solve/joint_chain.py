@@ -1,10 +1,11 @@
 """Any small engine, exactly: every state it can be in, one by one.
 
 A state says who is where: requests in the engine's line and in each device's line, by disk and in their order; those
-in service, by disk and phase; and those that wait in the guest for room in their buffer. From the empty engine the
-chain is explored until no new state turns up, and its stationary law found by sparse elimination. This covers what the
-other methods leave out or approximate: caps, phase-type service of unlike disks, devices of their own behind a line,
-closed guests with more requests than their buffer holds. But the orders of a line are many, so it must be short.
+in service, by disk and phase; those that wait in the guest for room in their buffer; and the phases of the arrival
+processes. From the empty engine the chain is explored until no new state turns up, and its stationary law found by
+sparse elimination. This covers what the other methods leave out or approximate: caps, phase-type service of unlike
+disks, devices of their own behind a line, bursty disks, closed guests with more requests than their buffer holds. But
+the orders of a line are many, so it must be short.
 
 The rules are the simulator's. An accepted request joins the engine's line; the oldest there whose disk is below its cap
 takes a free slot and joins its device's line; the oldest there takes a free server. A saturated guest
@@ -44,12 +45,14 @@ class State(NamedTuple):
     """The same for each device's line."""
     served: tuple[tuple[tuple[int, int], ...], ...]
     """Disk and phase of the requests in service at each device, sorted."""
+    bursts: tuple[int, ...]
+    """Phase of each Markovian arrival process."""
 
 
 def refusal(engine: Engine) -> str | None:
     """Why this method cannot answer for `engine`, or None."""
     for i, (disk, device) in enumerate(zip(engine.disks, engine.devices, strict=True)):
-        if isinstance(disk.arrivals, Poisson) and disk.full == "wait":
+        if not isinstance(disk.arrivals, Closed) and disk.full == "wait":
             return f"disks[{i}] makes its guest wait for room without bound"
         if device.service is None:
             return "a device is a rate curve"
@@ -86,10 +89,9 @@ def solve(engine: Engine) -> SteadyState:
         busy += p * sum(map(len, state.served))
         for i, phase in (request for serving in state.served for request in serving):
             flow[i] += p * phases[i][2][phase]
-        for i, disk in enumerate(disks):
-            if isinstance(disk.arrivals, Poisson):
-                offered[i] += p * disk.arrivals.rate
-                lost[i] += p * disk.arrivals.rate * (not _room(engine, i, present))
+        for i, rate in _coming(engine, state):
+            offered[i] += p * rate
+            lost[i] += p * rate * (not _room(engine, i, present))
     members = tuple(
         DiskState(
             throughput=float(flow[i]),
@@ -140,7 +142,7 @@ def _explored(engine: Engine) -> Explored | None:
         return number[state]
 
     devices = 1 if engine.shared else len(engine.disks)
-    nobody = State((0,) * len(engine.disks), (), ((),) * devices, ((),) * devices)
+    nobody = State((0,) * len(engine.disks), (), ((),) * devices, ((),) * devices, (0,) * len(engine.streams))
     saturated = tuple(i for i, disk in enumerate(engine.disks) for _ in range(_circulating(disk)) if disk.saturated)
     first = [nobody]
     for i in saturated:
@@ -166,6 +168,18 @@ def _moves(engine: Engine, state: State) -> Iterator[tuple[float, State]]:
         if rate > 0.0 and (_room(engine, i, present) or disk.guest_waits):
             for p, after in _submit(engine, state, i):
                 yield rate * p, after
+    for s, stream in enumerate(engine.streams):
+        j = state.bursts[s]
+        for k, (silent, arriving) in enumerate(zip(stream.process.D0[j], stream.process.D1[j], strict=True)):
+            on = state._replace(bursts=_put(state.bursts, s, k))
+            if k != j and silent > 0.0:
+                yield float(silent), on
+            for i, share in zip(stream.disks, stream.shares, strict=True):
+                if arriving > 0.0 and _room(engine, i, present):
+                    for p, after in _submit(engine, on, i):
+                        yield float(arriving) * share * p, after
+                elif arriving > 0.0 and k != j:
+                    yield float(arriving) * share, on
     phases = _phases(engine)
     for d, serving in enumerate(state.served):
         for (i, phase), copies in Counter(serving).items():
@@ -234,11 +248,23 @@ def _room(engine: Engine, i: int, present: list[int]) -> bool:
 
 
 def _arrival_rate(disk: Disk, out: int) -> float:
-    """Arrival rate with `out` of the disk's requests in the system or waiting in the guest."""
-    if isinstance(disk.arrivals, Closed):
-        idle = disk.arrivals.outstanding - out
-        return idle / disk.arrivals.think_time if idle and not disk.saturated else 0.0
-    return disk.arrivals.rate
+    """Arrival rate with `out` of the disk's requests in the system or waiting in the guest; of bursts 0."""
+    if isinstance(disk.arrivals, Poisson):
+        return disk.arrivals.rate
+    if disk.bursty or disk.saturated:
+        return 0.0
+    assert isinstance(disk.arrivals, Closed)
+    return (disk.arrivals.outstanding - out) / disk.arrivals.think_time
+
+
+def _coming(engine: Engine, state: State) -> Iterator[tuple[int, float]]:
+    """Open disks and the rates at which their requests come."""
+    for i, disk in enumerate(engine.disks):
+        if isinstance(disk.arrivals, Poisson):
+            yield i, disk.arrivals.rate
+    for stream, j in zip(engine.streams, state.bursts, strict=True):
+        for i, share in zip(stream.disks, stream.shares, strict=True):
+            yield i, share * float(stream.process.D1[j].sum())
 
 
 def _circulating(disk: Disk) -> int:

@@ -116,6 +116,8 @@ def refusal(engine: Engine) -> str | None:
     if engine.caps is not None:
         return "the slots are divided by caps"
     for i, disk in enumerate(engine.disks):
+        if disk.bursty:
+            return f"the arrivals of disks[{i}] are not Poisson"
         if disk.guest_waits and not disk.saturated:
             return f"disks[{i}] makes its guest wait for room in the buffer"
     device = engine.devices[0]

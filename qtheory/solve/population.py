@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qtheory.arrivals import Poisson
+from qtheory.arrivals import Closed
 from qtheory.engine import Disk
 from qtheory.markov.birth_death import stationary
 from qtheory.markov.merging import Group, merge_all, split_all
@@ -112,7 +112,7 @@ def disk_state(
     """
     law = accepting + refused
     present = np.arange(disk.most + 1)
-    lost = isinstance(disk.arrivals, Poisson)
+    lost = not isinstance(disk.arrivals, Closed)
     mean = float(law @ present)
     return DiskState(
         throughput=throughput,
@@ -125,10 +125,10 @@ def disk_state(
 
 
 def total_blocking(disks: Sequence[Disk], states: Sequence[DiskState]) -> float:
-    """Fraction of all arrivals refused: a Poisson disk offers its rate, a closed one only what it completes."""
+    """Fraction of all arrivals refused: an open disk offers its rate, a closed one only what it completes."""
     offered = lost = 0.0
     for disk, state in zip(disks, states, strict=True):
-        if isinstance(disk.arrivals, Poisson):
+        if not isinstance(disk.arrivals, Closed):
             offered += disk.arrivals.rate
             lost += disk.arrivals.rate * state.blocking
         else:

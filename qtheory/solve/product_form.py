@@ -38,8 +38,10 @@ def refusal(engine: Engine) -> str | None:
 
 
 def common_refusal(engine: Engine) -> str | None:
-    """What no method here covers: guests that wait for room, and service that is not exponential."""
+    """What no method here covers: guests that wait for room, bursty arrivals, and service that is not exponential."""
     for i, (disk, device) in enumerate(zip(engine.disks, engine.devices, strict=True)):
+        if disk.bursty:
+            return f"the arrivals of disks[{i}] are not Poisson"
         if disk.guest_waits and not disk.saturated:
             return f"disks[{i}] makes its guest wait for room in the buffer"
         if device.service is not None and not isinstance(device.service, Exponential):
