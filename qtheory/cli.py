@@ -147,6 +147,9 @@ def solve(
     except ValueError as error:
         quantiles = {"quantiles": str(error)}  # type: ignore[dict-item]
     _print_result(state, as_json, quantiles)
+    if not as_json:
+        for reason in state.passed_over:
+            print(f"not {reason}")
 
 
 @app.command(epilog=f"Example: qtheory size {ENGINE_EXAMPLE} --hold ring --from 1 --to 64")

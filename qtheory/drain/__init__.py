@@ -63,7 +63,7 @@ def drain_time(
         raise TypeError(f"throttle must be a qt.DepthLimit or None, not {throttle!r}")
     present = _present(engine, population)
 
-    from qtheory.drain import fitted_service, phase_type, separate_devices, shared_device
+    from qtheory.drain import disk_by_disk, fitted_service, phase_type, separate_devices, shared_device
 
     reasons = []
     if throttle is None or throttle.per == "engine":
@@ -80,13 +80,19 @@ def drain_time(
         if engine.hold == "refuse":
             raise ValueError("throttle must be None for this engine: it refuses at Q; qt.simulate covers it")
         engine = _limited(engine, throttle)
-    reason = separate_devices.refusal(engine)
-    if reason is not None:
-        reasons.append(f"separate devices: {reason}")
-        raise ValueError(f"the drain time of this engine is not known ({'; '.join(reasons)}); qt.simulate covers it")
-    if present is not None and len(present) != len(engine.disks):
-        raise ValueError(f"population must give a number for each of the {len(engine.disks)} disks, not {population!r}")
-    return separate_devices.drain(engine, present)
+    for name, refuse, drain_devices in (
+        ("separate devices", separate_devices.refusal, separate_devices.drain),
+        ("disk by disk", disk_by_disk.refusal, disk_by_disk.drain),
+    ):
+        reason = refuse(engine)
+        if reason is None:
+            if present is not None and len(present) != len(engine.disks):
+                raise ValueError(
+                    f"population must give a number for each of the {len(engine.disks)} disks, not {population!r}"
+                )
+            return drain_devices(engine, present)
+        reasons.append(f"{name}: {reason}")
+    raise ValueError(f"the drain time of this engine is not known ({'; '.join(reasons)}); qt.simulate covers it")
 
 
 def _present(engine: Engine, population: int | Sequence[int] | None) -> tuple[int, ...] | None:

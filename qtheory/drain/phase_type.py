@@ -1,7 +1,8 @@
 """Drain of a shared device with phase-type service: the chain of totals and phases, with the arrivals off.
 
-The stop finds the stationary law of `solve/phase_type.py`, phases of the busy servers included. From then on requests
-only finish: from m present, one finishes at the rate that the phases give, and the next in line takes its server.
+The stop finds the stationary law of `solve/phase_type.py`, or of `solve/markovian_arrivals.py` where requests come in
+bursts, phases of the busy servers included. From then on requests only finish: from m present, one finishes at the
+rate that the phases give, and the next in line takes its server.
 With D_m the rates from level m to m − 1, W_m those within and A_m = diag(what leaves) − W_m, the mean and the second
 moment of the time to empty from level m are, state by state,
 
@@ -24,21 +25,27 @@ from qtheory.drain.drain_law import DrainTime
 from qtheory.drain.throttle import DepthLimit
 from qtheory.engine import Engine
 from qtheory.markov.uniformization import at_ticks
-from qtheory.solve.phase_type import PhaseChain, is_exact, refusal, solved_chain
-
-__all__ = ["drain", "refusal"]
+from qtheory.solve import markovian_arrivals, phase_type
+from qtheory.solve.markovian_arrivals import BurstyChain
+from qtheory.solve.phase_type import PhaseChain, is_exact, solved_chain
 
 Floats = NDArray[np.float64]
 TAIL = 1e-18
 ROUNDING = 1e-10
 
 
+def refusal(engine: Engine) -> str | None:
+    """Why this method cannot answer for `engine`, or None."""
+    return markovian_arrivals.refusal(engine) if engine.streams else phase_type.refusal(engine)
+
+
 def drain(engine: Engine, throttle: DepthLimit | None, present: tuple[int, ...] | None) -> DrainTime:
-    """Drain of an engine that `solve.phase_type` covers, under a limit over all disks or none.
+    """Drain of an engine that these methods cover, under a limit over all disks or none.
 
     Raises ValueError when `present` is a number that the engine practically never has.
     """
-    chain, _, _ = solved_chain(engine, None if throttle is None else throttle.limit)
+    limit = None if throttle is None else throttle.limit
+    chain = BurstyChain.of(engine, limit).whole if engine.streams else solved_chain(engine, limit)[0]
     exact = is_exact(engine)
     levels = chain.levels
     if present is not None:

@@ -77,7 +77,7 @@ def _independent(
         return float(-np.expm1(sum(n * np.log1p(-min(survival(t), 1.0)) for n, survival in survivals)))
 
     longest = sum(PureDeath(laws[i], rates[i]).mean * copies[key] for key, i in first.items())
-    return _result("independent_devices", sf, longest, total, error)
+    return integrated("independent_devices", sf, longest, total, error)
 
 
 def _saturated(engine: Engine) -> DrainTime:
@@ -118,7 +118,7 @@ def _tied(
 
     numbers = np.arange(most + 1)
     slowest = max(float(1.0 / rate.min()) for rate in rates)
-    return _result("tied_devices", sf, slowest * float(numbers @ total), total, error)
+    return integrated("tied_devices", sf, slowest * float(numbers @ total), total, error)
 
 
 def _extended(member: Station, most: int) -> NDArray[np.float64]:
@@ -126,7 +126,7 @@ def _extended(member: Station, most: int) -> NDArray[np.float64]:
     return member.device.rates(member.slots)[np.minimum(np.arange(most), member.slots - 1)]
 
 
-def _result(
+def integrated(
     method: str, sf: Callable[[float], float], scale: float, total: NDArray[np.float64], error: float
 ) -> DrainTime:
     """Assemble a result; `scale` is an upper bound of the mean, for the integration's first guess."""

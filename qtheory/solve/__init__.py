@@ -6,6 +6,8 @@
 | `separate_devices` | one device a disk, no limit, caps, or refused at Q | exact |
 | `saturated_line` | one device a disk behind a FIFO of Q slots, all guests saturated | exact |
 | `phase_type` | one shared device of phase-type service, one line | exact for one disk, else approximate |
+| `markovian_arrivals` | the same with bursty arrivals | exact for one disk, else approximate |
+| `disk_by_disk` | one device a disk, nothing shared, any service and arrivals | as each disk alone |
 | `joint_chain` | any small engine of phase-type service, state by state | exact, without quantiles |
 | `fitted_service` | one shared device of any service law, one line | approximate |
 | `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |
@@ -13,6 +15,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -27,6 +30,8 @@ METHODS = (
     "separate_devices",
     "saturated_line",
     "phase_type",
+    "markovian_arrivals",
+    "disk_by_disk",
     "joint_chain",
     "fitted_service",
     "flow_equivalent",
@@ -47,7 +52,7 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     Returns
     -------
     SteadyState
-        Its `method` says which was taken.
+        Its `method` says which was taken, its `passed_over` why none of those before it in METHODS.
 
     Raises
     ------
@@ -62,15 +67,24 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     >>> s = qt.solve(engine)
     >>> print(f"{s.blocking:.4f} {s.throughput:.1f} {s.method} {s.exact}")
     0.0355 3858.2 product_form True
+    >>> unlike = qt.Engine([disk] * 4, qt.Device(servers=4, service=qt.Erlang(phases=2, mean=0.0008)))
+    >>> qt.solve(unlike).passed_over[0]
+    'product_form: the service law of disks[0] is not exponential'
     """
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
     choice("method", method, ("auto", *METHODS))
-    reasons = []
+    name, passed_over = choose(engine, method)
+    state: SteadyState = import_module(f"qtheory.solve.{name}").solve(engine)
+    return replace(state, passed_over=passed_over)
+
+
+def choose(engine: Engine, method: str = "auto") -> tuple[str, tuple[str, ...]]:
+    """The name of the method that `solve` takes, and why not those before it; ValueError when none is left."""
+    reasons: list[str] = []
     for name in METHODS if method == "auto" else (method,):
-        module = import_module(f"qtheory.solve.{name}")
-        reason = module.refusal(engine)
+        reason = import_module(f"qtheory.solve.{name}").refusal(engine)
         if reason is None:
-            return module.solve(engine)  # type: ignore[no-any-return]
+            return name, tuple(reasons)
         reasons.append(f"{name}: {reason}")
     raise ValueError(f"engine cannot be solved ({'; '.join(reasons)}); qt.simulate covers it")

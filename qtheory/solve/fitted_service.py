@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from types import ModuleType
 
 from qtheory.engine import Device, Engine
 from qtheory.laws import Law
 from qtheory.laws.fitting import PhaseTypeFit, fit_phase_type
-from qtheory.solve import phase_type
+from qtheory.solve import markovian_arrivals, phase_type
 from qtheory.solve.sojourn import WaitThenService
 from qtheory.solve.steady_state import SteadyState
 
@@ -25,13 +26,14 @@ def refusal(engine: Engine) -> str | None:
         return "each disk has its own device"
     if engine.devices[0].service is None:
         return "the device is a rate curve"
-    return phase_type.refusal(fitted(engine)[0])
+    reason: str | None = _method(engine).refusal(fitted(engine)[0])
+    return reason
 
 
 def solve(engine: Engine) -> SteadyState:
     """Solve an engine with one shared device and one FIFO line."""
     same, fit = fitted(engine)
-    state = phase_type.solve(same)
+    state: SteadyState = _method(engine).solve(same)
     law = engine.devices[0].service
     assert law is not None
     assert not isinstance(state._sojourns, str)
@@ -71,6 +73,11 @@ def told(fit: PhaseTypeFit) -> str:
         f"the service law is replaced by {len(fit.law.alpha)} phases ({fit.method}), whose distance from it is "
         f"{fit.distance:.2g} (qt.fit_phase_type tells more)"
     )
+
+
+def _method(engine: Engine) -> ModuleType:
+    """What solves the engine with phase-type service."""
+    return markovian_arrivals if engine.streams else phase_type
 
 
 @lru_cache(maxsize=32)

@@ -76,7 +76,8 @@ def solve(engine: Engine) -> SteadyState:
     total = np.zeros(engine.most + 1)
     laws = [np.zeros(disk.most + 1) for disk in disks]
     flow, offered, lost, waiting = (np.zeros(len(disks)) for _ in range(4))
-    flight = busy = 0.0
+    devices = [engine.device] if engine.device else engine.devices
+    flight, busy = 0.0, np.zeros(len(devices))
     phases = _phases(engine)
     for p, state in zip(pi, states, strict=True):
         present = _present(state, len(disks))
@@ -86,7 +87,7 @@ def solve(engine: Engine) -> SteadyState:
         for i in (*state.line, *(i for queue in state.queues for i in queue)):
             waiting[i] += p
         flight += p * (sum(map(len, state.queues)) + sum(map(len, state.served)))
-        busy += p * sum(map(len, state.served))
+        busy += p * np.array([len(serving) for serving in state.served])
         for i, phase in (request for serving in state.served for request in serving):
             flow[i] += p * phases[i][2][phase]
         for i, rate in _coming(engine, state):
@@ -104,7 +105,6 @@ def solve(engine: Engine) -> SteadyState:
         for i in range(len(disks))
     )
     throughput, mean = float(flow.sum()), float(total @ np.arange(len(total)))
-    servers = sum(device.servers or 0 for device in ([engine.device] if engine.device else engine.devices))
     return SteadyState(
         method="joint_chain",
         exact=True,
@@ -116,7 +116,7 @@ def solve(engine: Engine) -> SteadyState:
         mean_response=mean / throughput,
         mean_in_system=mean,
         mean_in_flight=float(flight),
-        utilization=float(busy) / servers,
+        utilization=float(np.mean(busy / [device.servers or 1 for device in devices])),
         in_system_pmf=total,
         disks=members,
         _sojourns="it does not follow single requests",

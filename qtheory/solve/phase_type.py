@@ -20,7 +20,7 @@ present, and so of what finishes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -111,13 +111,18 @@ LEAST = {"blocking": 1e-3, "mean_wait": 0.05, "wait_quantile": 0.05, "disks.bloc
 
 def refusal(engine: Engine) -> str | None:
     """Why this method cannot answer for `engine`, or None."""
+    for stream in engine.streams:
+        return f"the arrivals of disks[{stream.disks[0]}] are not Poisson"
+    return station_refusal(engine)
+
+
+def station_refusal(engine: Engine) -> str | None:
+    """Why no chain of totals and phases can be made for `engine`, whatever its arrivals, or None."""
     if not engine.shared:
         return "each disk has its own device"
     if engine.caps is not None:
         return "the slots are divided by caps"
     for i, disk in enumerate(engine.disks):
-        if disk.bursty:
-            return f"the arrivals of disks[{i}] are not Poisson"
         if disk.guest_waits and not disk.saturated:
             return f"disks[{i}] makes its guest wait for room in the buffer"
     device = engine.devices[0]
@@ -151,6 +156,13 @@ class PhaseChain:
     @classmethod
     def of(cls, engine: Engine, limit: int | None = None) -> PhaseChain:
         """Solve the chain of an engine that is not refused, with at most `limit` slots."""
+        return cls.unsolved(engine, limit, _reach).solved()
+
+    @classmethod
+    def unsolved(
+        cls, engine: Engine, limit: int | None, reach: Callable[[Engine, PhaseType, int], int | None]
+    ) -> PhaseChain:
+        """The chain without its stationary law, with totals up to `reach` of the engine, law and servers."""
         device = engine.devices[0]
         assert device.service is not None
         assert device.servers is not None
@@ -158,11 +170,11 @@ class PhaseChain:
         servers = min(device.servers, slots)
         law = _entered(device.service.phase_type())
         constant = sum(disk.most for disk in engine.disks if disk.saturated)
-        number = station_population(engine.disks, rates, _reach(engine.disks, law, servers))
+        number = station_population(engine.disks, rates, reach(engine, law, servers))
         counts = PhaseCounts(law.alpha, law.T)
         birth = arrival_rates(number.ratios)[:-1]
         accepting = [np.full(counts.size(min(constant + f, servers)), rate) for f, rate in enumerate(birth)]
-        return cls(engine.disks, law, counts, servers, slots, number, accepting, []).solved()
+        return cls(engine.disks, law, counts, servers, slots, number, accepting, [])
 
     def solved(self, accepting: list[Floats] | None = None) -> PhaseChain:
         """The chain with its stationary law, at these arrival rates if any are given."""
@@ -470,11 +482,11 @@ def _throughput(disk: Disk, accepting: Floats, shares: Floats) -> float:
     return disk.most * float(shares.sum()) if disk.saturated else float(accepting[:-1] @ disk.arrival_rates())
 
 
-def _reach(disks: Sequence[Disk], law: PhaseType, servers: int) -> int | None:
+def _reach(engine: Engine, law: PhaseType, servers: int) -> int | None:
     """Largest total that can matter; None: all. The tail decays no slower than with the disks' largest rates."""
-    if any(disk.saturated for disk in disks):
+    if any(disk.saturated for disk in engine.disks):
         return None
-    return reach(sum(float(disk.arrival_rates().max()) for disk in disks), law, servers)
+    return reach(sum(float(disk.arrival_rates().max()) for disk in engine.disks), law, servers)
 
 
 def reach(rate: float, law: PhaseType, servers: int) -> int | None:

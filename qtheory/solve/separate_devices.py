@@ -37,6 +37,11 @@ class Station:
 
 def refusal(engine: Engine) -> str | None:
     """Why this method cannot answer for `engine`, or None."""
+    return tied_by(engine) or common_refusal(engine)
+
+
+def tied_by(engine: Engine) -> str | None:
+    """What the disks share but the room for Q requests, or None."""
     wanted = sum(_useful_caps(engine))
     limit = engine.queue_length
     if engine.shared:
@@ -50,7 +55,7 @@ def refusal(engine: Engine) -> str | None:
         return f"the disks can use {wanted} slots together and wait for the {limit} there are"
     if engine.hold == "refuse" and engine.caps is not None and engine.most < sum(disk.most for disk in engine.disks):
         return "requests wait for a cap and are refused at Q"
-    return common_refusal(engine)
+    return None
 
 
 def stations(engine: Engine) -> tuple[Station, ...]:

@@ -73,6 +73,8 @@ class SteadyState(Result):
         P(n requests in the system).
     disks : tuple of DiskState
         One for each disk, in the engine's order.
+    passed_over : tuple of str
+        Methods that `solve` would rather have taken, each with the reason why it does not cover the engine.
     """
 
     throughput: float
@@ -84,6 +86,7 @@ class SteadyState(Result):
     utilization: float
     in_system_pmf: NDArray[np.float64] = field(repr=False)
     disks: tuple[DiskState, ...] = field(repr=False)
+    passed_over: tuple[str, ...] = field(default=(), repr=False, compare=False)
     _sojourns: tuple[tuple[float, Sojourn], ...] | str = field(repr=False, compare=False)
 
     def wait_quantile(self, p: float) -> float:
