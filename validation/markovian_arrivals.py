@@ -1,14 +1,16 @@
 """How far bursty arrivals at a shared device are from simulation: python -m validation.markovian_arrivals [PATH]
 
 Cells: Latin hypercubes over 2 to 32 disks, buffers of 4 to 256, 1 to 16 servers, utilization 0.3 to 1.1, two-phase
-arrival processes that are on for 0.1 to 0.6 of the time, in bursts of 0.3 to 100 mean service times, with 0 to 0.3 of the
-rate when off, and exponential, hyperexponential (scv 4) and Erlang-2 service. The disks burst together (one process dealt
-out among them, equally or not), or apart (a process each, equal ones, at most 8 disks), or some burst beside Poisson ones.
+arrival processes that are on for 0.1 to 0.6 of the time, in bursts of 0.3 to 100 mean service times, with 0 to 0.3 of
+the rate when off, and exponential, hyperexponential (scv 4) and Erlang-2 service. The disks burst together (one process
+dealt out among them, equally or not; every other one superposed of two, bursts of the second ten times as long), or
+apart (a process each, equal ones, at most 8 disks), or some burst beside Poisson ones.
 
-Writes a row for each cell and quantity to PATH (default: validation/results/markovian_arrivals.csv). Per-disk quantities
-are those of the worst kind of disk, quantiles those at 99 %. The largest errors over the even cells, half-widths added
-where these are below 3 % of the value, are what `qtheory.solve.markovian_arrivals.MEASURED` states; the odd cells are
-held out, and what part of their errors lies within the bounds is printed. Ten minutes.
+Writes a row for each cell and quantity to PATH (default: validation/results/markovian_arrivals.csv). Per-disk
+quantities are those of the worst kind of disk, quantiles those at 99 %. The largest errors, half-widths added where
+these are below 3 % of the value, are what `qtheory.solve.markovian_arrivals.MEASURED` states. How far such a bound
+holds where nobody measured is shown by one half of the cells against the other: what part of the errors in odd cells is
+below the largest in even ones. Ten minutes.
 """
 
 from __future__ import annotations
@@ -52,6 +54,9 @@ def cells() -> Iterator[tuple[str, qt.Engine]]:
                 servers = disks * buffer // 2
             rate = rho * servers / (on + rest * (1.0 - on))
             process = qt.mmpp2((rate, rest * rate), (length, length * (1.0 - on) / on))
+            if bursts == "together" and i % 4 >= 2:
+                process = process.thinned(0.5).superposed(process.scaled(10.0).thinned(0.5))
+                process = process.scaled(process.rate / (rho * servers))
             members = _members(bursts, process, disks, buffer, skew=k)
             label = f"{bursts}: N={disks} K={buffer} c={servers} rho={rho:.2f} on={on:.2f} length={length:.2f} {name}"
             yield f"{label} cell {i}", qt.Engine(members, qt.Device(servers, LAWS[name]))
@@ -82,23 +87,28 @@ def main() -> None:
             shown = []
             for name, answer, truth in compare(engine, state, run):
                 error, width = answer / truth.value - 1.0, truth.half_width / truth.value
-                rows.writerow(
-                    [label, bursts, name, f"{answer:.6g}", f"{truth.value:.6g}", f"{truth.half_width:.2g}", f"{error:.5f}"]
-                )
+                figures = (f"{answer:.6g}", f"{truth.value:.6g}", f"{truth.half_width:.2g}", f"{error:.5f}")
+                rows.writerow([label, bursts, name, *figures])
                 if width <= RESOLVED:
                     errors.setdefault((bursts, name), []).append((i, abs(error) + width))
                 if name in ("blocking", "mean_wait", "response_quantile"):
                     shown.append(f"{name} {error:+.2%} ± {width:.2%}")
             print(label, *shown, flush=True)
             file.flush()
-    kept = held = 0
+    kept, held, over = 0, 0, False
     for (bursts, name), found in errors.items():
         stated = MEASURED[bursts].get(name, math.inf)
-        used, out = [x for i, x in found if i % 2 == 0], [x for i, x in found if i % 2]
-        kept, held = kept + sum(x <= stated for x in out), held + len(out)
-        print(f"{bursts:14} {name:20} used: median {np.median(used):.2%} worst {max(used, default=0.0):.2%}; "
-              f"held out: median {np.median(out):.2%} worst {max(out, default=0.0):.2%}; stated {stated:.2%}")  # fmt: skip
-    print(f"held out: {kept} of {held} errors within what is stated")
+        even, odd = [x for i, x in found if i % 2 == 0], [x for i, x in found if i % 2]
+        kept, held = kept + sum(x <= max(even) for x in odd), held + len(odd)
+        over |= max(even + odd) > stated
+        print(
+            f"{bursts:10} {name:18} median {np.median(even + odd):.2%} worst {max(even):.2%} in even, {max(odd):.2%} "
+            f"in odd cells; stated {stated:.2%}"
+        )
+    print(f"{kept} of {held} errors in odd cells are below the largest in even cells")
+    if over:
+        print("exceeds what the package states", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -157,9 +157,7 @@ class Draws:
 class Source:
     """Arrivals of one process, drawn ahead of what was taken, and the disks they pick by `shares`."""
 
-    def __init__(
-        self, draw: Callable[[int], Floats], picks: np.random.Generator, shares: Floats, rate: float
-    ) -> None:
+    def __init__(self, draw: Callable[[int], Floats], picks: np.random.Generator, shares: Floats, rate: float) -> None:
         self._draw, self._picks, self.rate = draw, picks, rate
         self._only = int(shares.argmax()) if np.count_nonzero(shares) == 1 else None
         self._keep, self._alias = alias_table(shares)

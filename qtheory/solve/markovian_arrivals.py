@@ -72,7 +72,7 @@ def refusal(engine: Engine) -> str | None:
     if reason is not None:
         return reason
     chain = PhaseChain.unsolved(engine, None, lambda *_: 1)
-    order = math.prod(part.process.order for part in superposed(engine))
+    order = math.prod(part.order for part in superposed(engine))
     states = order * chain.most
     if states > MOST_STATES:
         return f"{order} phases of arrivals times {chain.most} of the servers are more than {MOST_STATES} states"
@@ -83,14 +83,24 @@ def refusal(engine: Engine) -> str | None:
     return None
 
 
-class Superposed(NamedTuple):
-    """A process of the chain: one of the engine's, or `copies` of one, counted by phase."""
+@dataclass(frozen=True, eq=False)
+class Superposed:
+    """A process of the chain: `copies` of one of the engine's, counted by phase."""
 
-    process: MAP
     one: MAP
     copies: int
     dealt: tuple[tuple[int, float], ...]
     """Its disks, and the probability that an arrival is a disk's."""
+
+    @property
+    def order(self) -> int:
+        """Number of phases."""
+        return math.comb(self.copies + self.one.order - 1, self.one.order - 1)
+
+    @cached_property
+    def process(self) -> MAP:
+        """The copies as one process."""
+        return self.one.copies(self.copies) if self.copies > 1 else self.one
 
     def arriving(self) -> list[csr_array]:
         """Moves with an arrival, by the phase of the process that it comes from."""
@@ -112,17 +122,11 @@ def superposed(engine: Engine) -> list[Superposed]:
     for stream in engine.streams:
         if len(stream.disks) == 1:
             alone.setdefault(stream.process, []).append(stream.disks[0])
-    return [
-        *(
-            Superposed(one.copies(len(disks)), one, len(disks), tuple((i, 1.0 / len(disks)) for i in disks))
-            for one, disks in alone.items()
-        ),
-        *(
-            Superposed(stream.process, stream.process, 1, tuple(zip(stream.disks, stream.shares, strict=True)))
-            for stream in engine.streams
-            if len(stream.disks) > 1
-        ),
-    ]
+    parts = [Superposed(one, len(disks), tuple((i, 1.0 / len(disks)) for i in disks)) for one, disks in alone.items()]
+    for stream in engine.streams:
+        if len(stream.disks) > 1:
+            parts.append(Superposed(stream.process, 1, tuple(zip(stream.disks, stream.shares, strict=True))))
+    return parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +212,7 @@ class BurstyChain:
     @cached_property
     def order(self) -> int:
         """Number of phases of all arrival processes together."""
-        return math.prod(part.process.order for part in self.superposed)
+        return math.prod(part.order for part in self.superposed)
 
     @cached_property
     def still(self) -> csr_array:
@@ -235,7 +239,7 @@ class BurstyChain:
 
     def _among(self, s: int, moves: csr_array) -> csr_array:
         """Moves of process s as moves of them all."""
-        orders = [part.process.order for part in self.superposed]
+        orders = [part.order for part in self.superposed]
         before, after = math.prod(orders[:s]), math.prod(orders[s + 1 :])
         return csr_array(kron(kron(eye_array(before), moves), eye_array(after)))
 
