@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from qtheory.arrivals import MAP, Closed
 from qtheory.arrivals.map import counted
 from qtheory.engine import Disk, Engine
 from qtheory.laws import PhaseType
-from qtheory.markov.level_chain import stationary
+from qtheory.markov.level_chain import SMALL, Rates, stationary
 from qtheory.solve import phase_type
 from qtheory.solve.bursty_disks import Split
 from qtheory.solve.phase_type import ALIKE, OUT_OF_REACH, PhaseChain
@@ -51,12 +51,14 @@ FEW_LEVELS = 50
 """Levels that are alike are settled after about so many."""
 CLOSE = 1e-5
 """The split is matched until the probabilities of the totals change by no more than this in all."""
-MOST_ROUNDS = 20
+MOST_ROUNDS = 40
 ROUNDING = 1e-10
 NEARLY = 1e-6
 """By which the decay of a tail that can be cut off is below 1, at the least."""
 
 MEASURED: dict[str, dict[str, float]] = {"together": {}, "apart": {}}
+APART = "disks that burst apart from others share a total as an approximation has it, which is worst for blocking"
+UNSETTLED = "the split of the disks was not settled when the rounds were over: compare with qt.simulate"
 
 
 def bursts_of(engine: Engine) -> str:
@@ -111,7 +113,7 @@ class Superposed:
 class Flow(NamedTuple):
     """Arrivals of process `part` of the chain that come from its `phase`."""
 
-    moves: csr_array
+    moves: Rates
     part: int
     phase: int
 
@@ -138,6 +140,8 @@ class BurstyChain:
     """What does not depend on how requests come."""
     split: Split
     levels: list[Floats]
+    settled: bool = True
+    """Whether the split is matched to the disks' own chains."""
 
     @classmethod
     def of(cls, engine: Engine, limit: int | None = None) -> BurstyChain:
@@ -150,8 +154,8 @@ class BurstyChain:
         for _ in range(MOST_ROUNDS):
             before, chain = chain, chain.matched().solved()
             if np.abs(chain.whole.pmf - before.whole.pmf).sum() < CLOSE:
-                break
-        return chain
+                return chain
+        return replace(chain, settled=False)
 
     def matched(self) -> BurstyChain:
         """The chain, not solved, with the split matched to what the disks' own chains make of this one's."""
@@ -174,25 +178,25 @@ class BurstyChain:
         empty = [np.zeros((self.order, self.servers.counts.size(min(n, self.servers.servers)))) for n in range(bottom)]
         return replace(self, levels=empty + [level.reshape(self.order, -1) for level in found])
 
-    def up(self, n: int) -> csr_array:
+    def up(self, n: int) -> Rates:
         at = n - self.servers.number.constant
         arriving = self.calm[at] * self.still
         for flow, accepted in zip(self.flows, self.accepting, strict=True):
             arriving = arriving + accepted[at] * flow.moves
-        starts = self.servers.starts[n] if n < self.servers.servers else eye_array(self.servers.most)
-        return csr_array(kron(arriving, starts))
+        starts = self.servers.starts[n] if n < self.servers.servers else csr_array(eye_array(self.servers.most))
+        return _kron(arriving, starts)
 
-    def within(self, n: int) -> csr_array:
+    def within(self, n: int) -> Rates:
         """Changes of phase, and arrivals that are refused."""
         at = n - self.servers.number.constant
         moving = self.silent
         for flow, accepted in zip(self.flows, self.accepting, strict=True):
             moving = moving + (1.0 - accepted[at]) * flow.moves
         serving = self.servers.within(n)
-        return csr_array(kron(moving, eye_array(serving.shape[0])) + kron(self.still, serving))
+        return _kron(moving, csr_array(eye_array(serving.shape[0]))) + _kron(self.still, serving)
 
-    def down(self, n: int) -> csr_array:
-        return csr_array(kron(self.still, self.servers.down(n)))
+    def down(self, n: int) -> Rates:
+        return _kron(self.still, self.servers.down(n))
 
     def alike(self, n: int) -> int:
         """The lowest level from which on all is as at level n."""
@@ -215,16 +219,16 @@ class BurstyChain:
         return math.prod(part.order for part in self.superposed)
 
     @cached_property
-    def still(self) -> csr_array:
-        return csr_array(eye_array(self.order))
+    def still(self) -> Rates:
+        return _compact(eye_array(self.order))
 
     @cached_property
-    def silent(self) -> csr_array:
+    def silent(self) -> Rates:
         """Moves of the processes without an arrival."""
-        moves = csr_array((self.order, self.order))
+        moves = 0.0 * self.still
         for s, part in enumerate(self.superposed):
             moves = moves + self._among(s, csr_array(part.process.D0 - np.diag(np.diag(part.process.D0))))
-        return csr_array(moves)
+        return moves
 
     @cached_property
     def flows(self) -> list[Flow]:
@@ -237,11 +241,11 @@ class BurstyChain:
                 found += [Flow(self._among(s, moves), s, j) for j, moves in enumerate(part.arriving())]
         return found
 
-    def _among(self, s: int, moves: csr_array) -> csr_array:
+    def _among(self, s: int, moves: csr_array) -> Rates:
         """Moves of process s as moves of them all."""
         orders = [part.order for part in self.superposed]
         before, after = math.prod(orders[:s]), math.prod(orders[s + 1 :])
-        return csr_array(kron(kron(eye_array(before), moves), eye_array(after)))
+        return _compact(kron(kron(eye_array(before), moves), eye_array(after)))
 
     @cached_property
     def welcome(self) -> dict[Disk, Floats]:
@@ -336,12 +340,13 @@ def solve(engine: Engine) -> SteadyState:
     pmf, totals = chain.pmf, np.arange(len(chain.levels))
     throughput, mean = float(chain.finishing.sum()), float(totals @ pmf)
     exact = len(engine.disks) == 1
+    bounds, warnings = (dict.fromkeys(QUANTITIES, ROUNDING), ()) if exact else measured(engine, settled=bursty.settled)
     device = engine.devices[0]
     return SteadyState(
         method="markovian_arrivals",
         exact=exact,
-        error_bounds=dict.fromkeys(QUANTITIES, ROUNDING if exact else math.inf),
-        warnings=(),
+        error_bounds=bounds,
+        warnings=warnings,
         throughput=throughput,
         blocking=total_blocking(engine.disks, states),
         mean_wait=float(np.maximum(totals - chain.servers, 0) @ pmf) / throughput,
@@ -353,6 +358,46 @@ def solve(engine: Engine) -> SteadyState:
         disks=states,
         _sojourns=((1.0, sojourn),),
     )
+
+
+def measured(engine: Engine, *, settled: bool) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Error bounds of the approximation, as measured, and what to warn of."""
+    if not settled:
+        return dict.fromkeys(QUANTITIES, math.inf), (UNSETTLED,)
+    device, disks = engine.devices[0], engine.disks
+    assert device.service is not None
+    assert device.servers is not None
+    bursts = bursts_of(engine)
+    rates = [float(disk.arrival_rates()[0]) for disk in disks]
+    length = max(float(-1.0 / np.diag(s.process.D0 + s.process.D1).max()) for s in engine.streams)
+    within = (
+        len(disks) <= (32 if bursts == "together" else 8)
+        and not any(isinstance(disk.arrivals, Closed) for disk in disks)
+        and max(rates) <= 8.0 * min(rates)
+        and 4 <= min(disk.most for disk in disks) == max(disk.most for disk in disks) <= 256
+        and device.servers <= min(16, engine.queue_length or 16)
+        and 0.3 <= sum(rates) * device.service.mean / device.servers <= 1.1
+        and length <= 1000.0 * device.service.mean
+        and 0.5 <= device.service.scv * (1.0 + ALIKE) <= 4.0 * (1.0 + 2.0 * ALIKE)
+        and engine.most == sum(disk.most for disk in disks)
+    )
+    if within:
+        return MEASURED[bursts], () if bursts == "together" else (APART,)
+    return dict.fromkeys(QUANTITIES, math.inf), ("no error was measured here: compare with qt.simulate",)
+
+
+def _kron(arrivals: Rates, servers: csr_array) -> Rates:
+    """Moves of the arrivals' phases beside moves of the servers'."""
+    if arrivals.shape[0] * servers.shape[0] < SMALL:
+        return np.kron(_compact(arrivals), servers.toarray())
+    return csr_array(kron(arrivals, servers))
+
+
+def _compact(matrix: Any) -> Rates:
+    """Dense where that is faster."""
+    if matrix.shape[0] >= SMALL:
+        return csr_array(matrix)
+    return matrix if isinstance(matrix, np.ndarray) else np.asarray(matrix.toarray())
 
 
 def _reach(engine: Engine, law: PhaseType, servers: int) -> int | None:
