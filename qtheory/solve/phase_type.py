@@ -35,10 +35,10 @@ from qtheory.laws import PhaseType
 from qtheory.markov.level_chain import stationary
 from qtheory.markov.merging import Group, arrival_rates, merge_all, split_all
 from qtheory.markov.phase_counts import PhaseCounts
+from qtheory.markov.sojourn import PhaseServers
 from qtheory.solve.different_disks import Levels, Split, SplitError, converge
 from qtheory.solve.population import Population, disk_state, total_blocking
 from qtheory.solve.product_form import station_population, station_rates
-from qtheory.solve.sojourn import PhaseServers
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
 
 Floats = NDArray[np.float64]
@@ -205,7 +205,8 @@ class PhaseChain:
         first = np.zeros(len(self.accepting), dtype=np.int64)
         for n in range(1, len(self.accepting)):
             here, there = self.accepting[n], self.accepting[first[n - 1]]
-            same = len(here) == len(there) and np.all(np.abs(here - there) <= ALIKE * there)
+            same = len(here) == len(there) and abs(here[0] - there[0]) <= ALIKE * there[0]
+            same = same and np.all(np.abs(here - there) <= ALIKE * there)
             first[n] = first[n - 1] if same else n
         return first
 

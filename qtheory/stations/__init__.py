@@ -1,6 +1,6 @@
 """Single stations, textbook style: rates and a service law in, a `Station` out, with the same names everywhere.
 
-Exact: `mmc`, `mmck`, `mphc`, `mphck`, `mg1`, `mg1k`, `mdc`, `mgcc`, `mginf`, `finite_source`, `engset`,
+Exact: `mmc`, `mmck`, `mphc`, `mphck`, `mapphc`, `mg1`, `mg1k`, `mdc`, `mgcc`, `mginf`, `finite_source`, `engset`,
 `busy_period`, and Erlang's formulas for real numbers of servers with their inverses and derivatives. Approximate, with
 a measured error: `mgc`, `mgck`. For many servers `square_root_staffing`, for bursty arrivals `hayward` and
 `equivalent_random`.
@@ -19,6 +19,7 @@ from qtheory.stations.erlang import (
 )
 from qtheory.stations.finite_source import engset, finite_source
 from qtheory.stations.infinite_servers import mgcc, mginf
+from qtheory.stations.mapphc import mapphc
 from qtheory.stations.mdc import mdc
 from qtheory.stations.mg1 import mg1, mg1_wait_moments, mg1k
 from qtheory.stations.mgc import mgc, mgc_side_by_side
@@ -45,6 +46,7 @@ __all__ = [
     "hayward",
     "load_for_blocking",
     "load_for_delay",
+    "mapphc",
     "mdc",
     "mg1",
     "mg1_wait_moments",
