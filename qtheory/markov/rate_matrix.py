@@ -51,3 +51,19 @@ def rate_matrix(up: Floats, within: Floats, down: Floats) -> Floats:
         if away.sum(axis=1).max() <= NEGLIGIBLE:
             return up @ inverse(within + up @ back, down.sum(axis=1))
     raise ArithmeticError("the levels must drift down: they go up as fast or faster")
+
+
+def summed(ratio: Floats, level: Floats) -> tuple[Floats, Floats]:
+    """π (I − R)^{-1} for `level` π, and (I − R)^{-1} 1: over this level and all above, (I + R)(I + R²)(I + R⁴)...
+
+    No term is negative, but what R lost in rounding counts as often as the chain goes on.
+
+    >>> total, ahead = summed(np.array([[0.9]]), np.array([0.1]))
+    >>> round(float(total[0]), 12), round(float(ahead[0]), 12)
+    (1.0, 10.0)
+    """
+    total, ahead = level, np.ones(len(level))
+    while ratio.sum(axis=1).max() > NEGLIGIBLE:
+        total, ahead = total + total @ ratio, ahead + ratio @ ahead
+        ratio = ratio @ ratio
+    return total, ahead

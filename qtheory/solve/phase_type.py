@@ -44,6 +44,8 @@ from qtheory.solve.steady_state import QUANTITIES, SteadyState
 Floats = NDArray[np.float64]
 MOST_STATES = 3000
 """Largest number of states at a level: its cube is what a level costs."""
+MOST_WORK = 1e11
+"""Of the levels up to that of all servers busy: cubes of the numbers of states, added."""
 OUT_OF_REACH = 1e-40
 """Levels whose probability is below this fraction of the largest are left out."""
 SPLIT_REACH = 1e-13
@@ -126,9 +128,12 @@ def refusal(engine: Engine) -> str | None:
     except TypeError as error:
         return str(error)
     servers = min(device.servers, engine.queue_length or engine.most, engine.most)
-    states = PhaseCounts(law.alpha, law.T).size(servers)
+    counts = PhaseCounts(law.alpha, law.T)
+    states = counts.size(servers)
     if states > MOST_STATES:
         return f"{servers} servers of {len(law.alpha)} phases have {states} states, more than {MOST_STATES}"
+    if sum(float(counts.size(n)) ** 3 for n in range(servers + 1)) > MOST_WORK:
+        return f"{servers} servers of {len(law.alpha)} phases have up to {states} states at each of as many levels"
     return None
 
 
