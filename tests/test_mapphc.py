@@ -1,5 +1,10 @@
 """MAP/PH/c: the endless line against 40 digits and against long lines with a limit, those against whole generators."""
 
+import csv
+import math
+import re
+from pathlib import Path
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -21,6 +26,7 @@ STIFF = qt.PhaseType([0.5, 0.5, 0.0], [[-1e3, 5.0, 0.0], [0.0, -1.0, 1e-3], [0.0
 NAMES = ("throughput", "blocking", "delay_probability", "mean_wait", "mean_response", "mean_in_system", "mean_in_queue",
          "utilization")  # fmt: skip
 DIGITS = 40
+TABLES = Path(__file__).resolve().parents[2] / "shared" / "tables"
 
 
 def at_load(process, law, servers, rho):
@@ -44,7 +50,11 @@ def m_matrix(between, out):
 
 def kron(a, b):
     return mp.matrix(
-        [[a[i, j] * b[k, m] for j in range(a.cols) for m in range(b.cols)] for i in range(a.rows) for k in range(b.rows)]
+        [
+            [a[i, j] * b[k, m] for j in range(a.cols) for m in range(b.cols)]
+            for i in range(a.rows)
+            for k in range(b.rows)
+        ]
     )
 
 
@@ -281,3 +291,100 @@ def test_bad_input_is_named_at_once():
         stations.mphc(arrival_rate=4.0 * (1 - 1e-15), service=H2, servers=4)
     with pytest.raises(ValueError, match="mphck follows at most 1000000 requests present: capacity is 1000000000"):
         stations.mphck(arrival_rate=1.0, service=H2, servers=4, capacity=10**9)
+
+
+# --- printed tables and other software
+
+
+def rows(name):
+    path = TABLES / name
+    if not path.exists():
+        pytest.skip(f"no {name}: outside data, not part of the project")
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def renewal(law):
+    """Arrivals whose times between follow a phase-type law."""
+    return qt.MAP(law.T, np.outer(-law.T.sum(axis=1), law.alpha))
+
+
+def digits(found, value):
+    return 17.0 if found == value else min(17.0, -math.log10(abs(found / value - 1.0)))
+
+
+def of_software(row):
+    text, model = row["parameters"], row["model"]
+    if model == "PH/PH/c":
+        arrivals, third = renewal(qt.Erlang(phases=2, mean=1 / 6).phase_type()), 1 / 3
+        law = qt.Hyperexponential([third, 0.5, 1 / 6], [0.5, 1.0, 1 / 6])
+        return stations.mapphc(process=arrivals, service=law, servers=5)
+    if model in ("M/PH/c", "M/PH/c/K"):
+        p = {name: value for name, value in re.findall(r"(\w+)=([\w.*]+)", text)}
+        rate = math.prod(float(x) for x in p["lambda"].split("*"))
+        if model == "M/PH/c":
+            return stations.mphc(arrival_rate=rate, service=H2, servers=int(p["c"]))
+        return stations.mphck(arrival_rate=rate, service=H2, servers=int(p["c"]), capacity=int(p["K"]))
+    return None
+
+
+def test_other_software():
+    used = 0
+    for row in rows("software.csv"):
+        s, quantity, value = of_software(row), row["quantity"], float(row["independent_value"] or row["value"])
+        if s is None:
+            continue
+        used += 1
+        names = {"Wq": "mean_wait", "P(wait)": "delay_probability", "pK": "blocking", "L": "mean_in_system",
+                 "X": "throughput"}  # fmt: skip
+        if quantity in names:
+            found, bound = getattr(s, names[quantity]), 3e-14
+        else:
+            found, bound = float(s.wait_sf(float(quantity[5:-1]))), 2e-7  # 8 digits are printed
+        print(f"{digits(found, value):5.1f} digits  {row['model']}: {row['parameters']}: {quantity} = {value}")
+        assert found == pytest.approx(value, rel=bound), row
+    assert used == 10
+
+
+def printed(row):
+    """Our answer for a row that holds an exact value, or None."""
+    p = dict(re.findall(r"([\w-]+)=([^\s;]+)", row["params"]))
+    table, quantity, e2 = row["table"], row["quantity"], qt.Erlang(phases=2, mean=1.0)
+    if not table.startswith(("Tijms", "Whitt")) or "exact" not in quantity or "approx" in quantity:
+        return None
+    rho, c = float(p["rho"]), int(p.get("c") or p["m"])
+    if table == "Tijms 9.8.1":
+        return stations.mphck(arrival_rate=c * rho, service=e2, servers=c, capacity=c + int(p["N"])).blocking
+    if table == "Tijms 9.6.2":
+        s = stations.mphc(arrival_rate=c * rho, service=e2, servers=c)
+        return s.wait_quantile(1.0 - s.delay_probability * (1.0 - float(p["p"])))
+    if table == "Tijms 9.7.1":
+        process = renewal(qt.Erlang(phases=10, mean=1.0 / (c * rho)).phase_type())
+        s = stations.mapphc(process=process, service=e2, servers=c)
+        if quantity == "Lq exact":
+            return s.mean_in_queue
+        share = float(re.search(r"0\.\d+", quantity)[0])
+        return s.wait_quantile(1.0 - s.delay_probability * (1.0 - share))
+    if table == "Whitt 1993 Table 16":
+        between = qt.Hyperexponential.balanced(mean=1.0 / (c * rho), scv=float(p["ca2"]))
+        s = stations.mapphc(process=renewal(between.phase_type()), service=qt.Exponential(1.0), servers=c)
+        return s.delay_probability
+    if table == "Whitt 1993 Table 29":
+        s = stations.mphc(arrival_rate=c * rho, service=e2, servers=c)
+        return float(s.in_system_pmf[: c + 1].sum())
+    return None
+
+
+def test_printed_tables():
+    used = 0
+    for row in rows("published.csv"):
+        found = printed(row)
+        if found is None:
+            continue
+        used += 1
+        text = row["value"]
+        print(f"{digits(found, float(text)):5.1f} digits  {row['table']}: {row['params']}: {row['quantity']} = {text}")
+        last = 10.0 ** -len(text.partition(".")[2])
+        assert abs(found - float(text)) <= last, (row, found)
+    print(f"{used} rows of published.csv")
+    assert used == 38

@@ -69,4 +69,3 @@ def test_bad_input_is_named():
         stations.mphc(arrival_rate=1.0, service=qt.Lognormal(mean=1.0, scv=2.0), servers=4)
     with pytest.raises(ValueError, match=r"mphck cannot be solved: .* states"):
         stations.mphck(arrival_rate=1.0, service=qt.Erlang(phases=20, mean=1.0), servers=64, capacity=70)
-

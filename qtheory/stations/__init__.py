@@ -21,7 +21,8 @@ from qtheory.stations.finite_source import engset, finite_source
 from qtheory.stations.infinite_servers import mgcc, mginf
 from qtheory.stations.mapphc import mapphc
 from qtheory.stations.mdc import mdc
-from qtheory.stations.mg1 import mg1, mg1_wait_moments, mg1k
+from qtheory.stations.mg1 import mg1, mg1_wait_moments
+from qtheory.stations.mg1k import mg1k
 from qtheory.stations.mgc import mgc, mgc_side_by_side
 from qtheory.stations.mgck import mgck, mgck_side_by_side
 from qtheory.stations.mmc import mmc, mmck

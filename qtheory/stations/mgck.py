@@ -23,7 +23,7 @@ from qtheory.laws import Law, law_of
 from qtheory.markov.birth_death import stationary
 from qtheory.stations.erlang import erlang_b
 from qtheory.stations.line import line
-from qtheory.stations.mg1 import limited_station
+from qtheory.stations.mg1k import limited_station
 from qtheory.stations.mgc import FACTORS, OUTSIDE, row
 from qtheory.stations.station import Floats, Station
 
@@ -97,7 +97,8 @@ def mgck(
     if name == "smith":
         return _smith(lam, law, c, k, bounds, warnings)
     pmf = _levels(lam, law, c, k) if name == "tijms" else _geometric(lam, law, c, k)
-    return limited_station(name, lam, law, c, pmf, exact=False, bounds=bounds, warnings=warnings)
+    reason = "it depends on the age of the services in progress; use qt.simulate"
+    return limited_station(name, lam, law, c, pmf, exact=False, bounds=bounds, warnings=warnings, laws=(reason, reason))
 
 
 def mgck_side_by_side(*, arrival_rate: float, service: Law, servers: int, capacity: int) -> dict[str, Station]:
