@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import mpmath as mp
@@ -211,7 +212,7 @@ def test_room_against_the_whole_generator(process, servers, capacity, rho):
             rates[here, ends[n - 1] : ends[n]] = np.kron(np.eye(arrivals), done.toarray())
     np.fill_diagonal(rates, 0.0)
     whole = null_vector(rates)
-    levels = [whole[a:b].reshape(arrivals, -1) for a, b in zip(ends, ends[1:], strict=False)]
+    levels = [whole[a:b].reshape(arrivals, -1) for a, b in pairwise(ends)]
     arriving = process.D1.sum(axis=1)
     found = stations.mapphc(process=process, service=law, servers=servers, capacity=capacity)
     assert found.in_system_pmf == pytest.approx([level.sum() for level in levels], rel=found.error_bound)
@@ -287,7 +288,7 @@ def test_bad_input_is_named_at_once():
         stations.mapphc(process=POISSON, service=H2, servers=1)
     with pytest.raises(ValueError, match=r"mphc cannot be solved: 1000 servers of 2 phases .* 1001 states, too many"):
         stations.mphc(arrival_rate=800.0, service=H2, servers=1000)
-    with pytest.raises(ValueError, match="mphc is off by up to .* rho is so close to 1"):
+    with pytest.raises(ValueError, match=r"mphc is off by up to .* rho is so close to 1"):
         stations.mphc(arrival_rate=4.0 * (1 - 1e-15), service=H2, servers=4)
     with pytest.raises(ValueError, match="mphck follows at most 1000000 requests present: capacity is 1000000000"):
         stations.mphck(arrival_rate=1.0, service=H2, servers=4, capacity=10**9)

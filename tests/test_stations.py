@@ -382,11 +382,19 @@ def test_mgck_reduces() -> None:
     for lam in (4.0, 6.0):
         mmck = stations.mmck(arrival_rate=lam, service_rate=1.0, servers=5, capacity=12)
         found = stations.mgck_side_by_side(arrival_rate=lam, service=Exponential(mean=1.0), servers=5, capacity=12)
-        assert len(found) == (3 if lam < 5.0 else 2)
+        assert len(found) == (4 if lam < 5.0 else 3)
         for s in found.values():
             assert s.blocking == pytest.approx(mmck.blocking, rel=1e-9)
             assert s.mean_wait == pytest.approx(mmck.mean_wait, rel=1e-9)
             assert s.delay_probability == pytest.approx(mmck.delay_probability, rel=1e-9)
+    mg1k = stations.mg1k(arrival_rate=0.9, service=H2, capacity=12)
+    for name in ("tijms", "hokstad"):
+        s = stations.mgck(arrival_rate=0.9, service=H2, servers=1, capacity=12, approximation=name)
+        assert s.blocking == pytest.approx(mg1k.blocking, rel=1e-9)
+    # the line of Hokstad is that of a single server: Lee and Longton's mean
+    s = stations.mgck(arrival_rate=4.0, service=H2, servers=5, capacity=600, approximation="hokstad")
+    endless = stations.mgc(arrival_rate=4.0, service=H2, servers=5, approximation="allen_cunneen")
+    assert s.mean_wait == pytest.approx(endless.mean_wait, rel=1e-7)
 
 
 def test_measured_region_is_stated() -> None:
