@@ -288,6 +288,8 @@ def test_bad_input_is_named_at_once():
         stations.mapphc(process=POISSON, service=H2, servers=1)
     with pytest.raises(ValueError, match=r"mphc cannot be solved: 1000 servers of 2 phases .* 1001 states, too many"):
         stations.mphc(arrival_rate=800.0, service=H2, servers=1000)
+    with pytest.raises(ValueError, match=r"mphc cannot be solved: 1000 servers of 200 phases"):
+        stations.mphc(arrival_rate=800.0, service=qt.Erlang(phases=200, mean=1.0), servers=1000)
     with pytest.raises(ValueError, match=r"mphc is off by up to .* rho is so close to 1"):
         stations.mphc(arrival_rate=4.0 * (1 - 1e-15), service=H2, servers=4)
     with pytest.raises(ValueError, match="mphck follows at most 1000000 requests present: capacity is 1000000000"):

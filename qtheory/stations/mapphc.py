@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from qtheory.markov.level_chain import Rates
     from qtheory.markov.phase_counts import PhaseCounts
 
-MOST_WORK = 2e11
+MOST_WORK = 200_000_000_000
 """Multiplications that a solution may take."""
 MOST_LEVELS = 1_000_000
-REDUCTION = 200.0
+REDUCTION = 200
 """Products of matrices that R takes, nearly: some 15 steps."""
 ACCURACY = 16.0 * ROUNDING
 WORST = 1e-3
@@ -116,12 +116,15 @@ class _Chain:
 
     def refusal(self) -> str | None:
         """Why the chain is too large, or None."""
-        sizes = [float(self.process.order * self.counts.size(n)) for n in range(self.servers + 1)]
-        if 2.0 * sum(size**3 for size in sizes) + REDUCTION * sizes[-1] ** 3 <= MOST_WORK:
+        most = self.process.order * self.counts.size(self.servers)
+        work = REDUCTION * most**3  # whole numbers: it may be more than a float holds
+        if work <= MOST_WORK:
+            work += 2 * sum((self.process.order * self.counts.size(n)) ** 3 for n in range(self.servers))
+        if work <= MOST_WORK:
             return None
         return (
             f"{self.servers} servers of {self.counts.phases} phases and arrivals of {self.process.order} have "
-            f"{sizes[-1]:.0f} states, too many"
+            f"{most} states, too many"
         )
 
     def up(self, n: int) -> Rates:
