@@ -20,6 +20,7 @@ from qtheory.stations import mg1 as mg1_function
 from qtheory.stations.inversion import survival
 from qtheory.stations.mdc import Walk
 from qtheory.stations.mg1 import laws as mg1_laws
+from qtheory.stations.mg1k import _Inverted
 from qtheory.stations.mgc import cosmetatos_mdc
 from qtheory.stations.station import MEANS, Station
 
@@ -287,6 +288,57 @@ def test_mg1k_exponential_and_balance(lam: float) -> None:
         assert s.throughput == pytest.approx(1.0 - s.in_system_pmf[0], rel=1e-8)
 
 
+@pytest.mark.parametrize("law", [H2, Erlang(phases=3, mean=1.0)], ids=["H2", "E3"])
+@pytest.mark.parametrize(("capacity", "lam"), [(2, 0.5), (6, 1.0), (40, 0.95), (200, 1.3), (1024, 4.0)])
+def test_mg1k_waits_by_transform_against_the_chain(law, capacity: int, lam: float) -> None:
+    waiting, responding = _Inverted(lam, law, capacity).laws
+    exact = stations.mg1k(arrival_rate=lam, service=law, capacity=capacity)
+    for t in (0.0, 0.2, 3.0, capacity / 2.0, 1.1 * capacity):
+        assert abs(waiting(t) - exact.wait_sf(t)) < 1e-7
+        assert abs(responding(t) - exact.response_sf(t)) < 1e-7
+
+
+@pytest.mark.parametrize(("capacity", "lam"), [(1, 0.5), (2, 1.0), (8, 0.9), (50, 2.0)])
+def test_mg1k_deterministic(capacity: int, lam: float) -> None:
+    """Against a direct recursion of the wait over many arrivals, and exactly by its mean."""
+    s = stations.mg1k(arrival_rate=lam, service=Deterministic(1.0), capacity=capacity)
+    t = np.linspace(0.0, capacity, 20 * capacity + 1)  # steps and kinks at whole numbers
+    middle = (t[1:] + t[:-1]) / 2.0
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    mean = sum(0.025 * w * s.wait_sf(middle + 0.025 * x).sum() for x, w in zip(nodes, weights, strict=True))
+    assert mean == pytest.approx(s.mean_wait, rel=1e-8, abs=1e-12)
+    assert s.wait_sf(0.0) == pytest.approx(s.delay_probability, rel=1e-9, abs=1e-15)
+    assert s.response_sf(1.3) == pytest.approx(s.wait_sf(0.3), rel=1e-12, abs=1e-15)
+    rng = np.random.default_rng(1)
+    waits, left, last = [], [], 0.0
+    for at in np.cumsum(rng.exponential(1.0 / lam, 100_000)):
+        left = [x for x in left if x > at]
+        if len(left) < capacity:
+            last = max(last, at)
+            waits.append(last - at)
+            last += 1.0
+            left.append(last)
+    for x in (0.0, 0.4, 1.5, capacity / 2.0):
+        seen = np.mean(np.array(waits) > x)
+        # batches of a hundred: waits are dependent
+        error = np.std([np.mean(np.array(part) > x) for part in np.array_split(waits, 100)]) / 10.0
+        assert abs(seen - s.wait_sf(x)) <= 4.0 * error + 1e-12
+
+
+def test_mg1k_other_services() -> None:
+    """Where K hardly matters the wait is that of M/G/1."""
+    law = Lognormal(mean=1.0, scv=0.5)
+    endless, found = (
+        stations.mg1(arrival_rate=0.4, service=law),
+        stations.mg1k(arrival_rate=0.4, service=law, capacity=40),
+    )
+    for t in (0.3, 2.0):
+        assert abs(found.wait_sf(t) - endless.wait_sf(t)) < 2e-7
+        assert abs(found.response_sf(t) - endless.response_sf(t)) < 2e-7
+    with pytest.raises(ValueError, match="p must be at most"):
+        found.wait_quantile(1 - 1e-9)
+
+
 def test_busy_period() -> None:
     """M/M/1: derivatives of the transform and the integral of the density (Bessel), at 40 digits."""
     lam, mu = 0.6, 1.0
@@ -330,11 +382,19 @@ def test_mgck_reduces() -> None:
     for lam in (4.0, 6.0):
         mmck = stations.mmck(arrival_rate=lam, service_rate=1.0, servers=5, capacity=12)
         found = stations.mgck_side_by_side(arrival_rate=lam, service=Exponential(mean=1.0), servers=5, capacity=12)
-        assert len(found) == (3 if lam < 5.0 else 2)
+        assert len(found) == (4 if lam < 5.0 else 3)
         for s in found.values():
             assert s.blocking == pytest.approx(mmck.blocking, rel=1e-9)
             assert s.mean_wait == pytest.approx(mmck.mean_wait, rel=1e-9)
             assert s.delay_probability == pytest.approx(mmck.delay_probability, rel=1e-9)
+    mg1k = stations.mg1k(arrival_rate=0.9, service=H2, capacity=12)
+    for name in ("tijms", "hokstad"):
+        s = stations.mgck(arrival_rate=0.9, service=H2, servers=1, capacity=12, approximation=name)
+        assert s.blocking == pytest.approx(mg1k.blocking, rel=1e-9)
+    # the line of Hokstad is that of a single server: Lee and Longton's mean
+    s = stations.mgck(arrival_rate=4.0, service=H2, servers=5, capacity=600, approximation="hokstad")
+    endless = stations.mgc(arrival_rate=4.0, service=H2, servers=5, approximation="allen_cunneen")
+    assert s.mean_wait == pytest.approx(endless.mean_wait, rel=1e-7)
 
 
 def test_measured_region_is_stated() -> None:
@@ -411,7 +471,7 @@ def test_overflow_by_its_markov_chain() -> None:
         (lambda: stations.erlang_b(servers=1.0, load=math.nan), "load"),
         (lambda: stations.erlang_c(servers=1.0, load=1.0), "rho"),
         (lambda: stations.equivalent_source(load=1.0, peakedness=0.5), "peakedness"),
-        (lambda: stations.mg1k(arrival_rate=1.0, service=H2, capacity=5).wait_quantile(0.5), "age"),
+        (lambda: stations.mgck(arrival_rate=1.0, service=H2, servers=2, capacity=5).wait_quantile(0.5), "age"),
         (lambda: stations.mg1(arrival_rate=0.5, service=Gamma(1.0, 3.0)).wait_quantile(1 - 1e-9), "p must be"),
         (lambda: stations.mmc(arrival_rate=1.0, service_rate=1.0, servers=2).wait_sf(math.nan), "t must be"),
     ],

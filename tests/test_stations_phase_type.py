@@ -69,11 +69,3 @@ def test_bad_input_is_named():
         stations.mphc(arrival_rate=1.0, service=qt.Lognormal(mean=1.0, scv=2.0), servers=4)
     with pytest.raises(ValueError, match=r"mphck cannot be solved: .* states"):
         stations.mphck(arrival_rate=1.0, service=qt.Erlang(phases=20, mean=1.0), servers=64, capacity=70)
-
-
-def test_a_line_too_long_to_follow_is_refused():
-    for rate in (4.0 * 0.999999, 4.0 * (1 - 1e-15)):
-        with pytest.raises(ValueError, match="mphc follows at most 1000000 requests present, too few here: rho = "):
-            stations.mphc(arrival_rate=rate, service=H2, servers=4)
-    with pytest.raises(ValueError, match="mphck follows at most 1000000 requests present"):
-        stations.mphck(arrival_rate=1.0, service=H2, servers=4, capacity=10**9)

@@ -18,7 +18,7 @@ V is wanted from windows far below a gap to far above, where the usual closed fo
 are built up along the bits of t, from a power series for what is shorter than one tick of the fastest phase. e^{Qh}
 is squared with its rows scaled to 1, and π A = π B = 0 is restored at each step, so nothing drifts.
 
-π comes by elimination without subtraction (Grassmann, Taksar & Heyman 1985).
+π comes by elimination without subtraction (`markov/gth.py`).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from qtheory.arguments import count, positive, real
 from qtheory.arrivals.peakedness import ServiceTime, peakedness
 from qtheory.laws.arrays import ByValue, store
 from qtheory.laws.phase_type import PhaseType
+from qtheory.markov.gth import gth
 from qtheory.markov.phase_counts import PhaseCounts
 
 Floats = NDArray[np.float64]
@@ -109,14 +110,7 @@ class MAP(ByValue):
     @cached_property
     def phases(self) -> Floats:
         """Share of the time spent in each phase, π."""
-        flow = self.D0 + self.D1
-        for k in range(len(flow) - 1, 0, -1):  # leave out phase k: who went there goes on to where it leads
-            flow[:k, k] /= flow[k, :k].sum()
-            flow[:k, :k] += np.outer(flow[:k, k], flow[k, :k])
-        weight = np.ones(len(flow))
-        for k in range(1, len(flow)):
-            weight[k] = weight[:k] @ flow[:k, k]
-        return np.asarray(weight / weight.sum())
+        return gth(self.D0 + self.D1)
 
     @cached_property
     def rate(self) -> float:

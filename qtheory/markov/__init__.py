@@ -1,1 +1,1 @@
-"""Numerics under all of it, one algorithm a file: merging of groups, birth-death chains, uniformization."""
+"""Numerics under all of it, one algorithm a file: merging, birth-death and level chains, uniformization, ..."""

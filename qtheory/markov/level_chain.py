@@ -8,11 +8,12 @@ below, it moves within level n with the rates W_n + R_{n+1} D_{n+1}, where
 
 and π_{n+1} = π_n R_{n+1}. So one sweep down gives all R, and one sweep up the stationary law. What leaves a state of
 level n, seen from there, stays within the level or goes down, so the diagonal of A_n is a sum of positive rates and
-never a difference: A_n is an M-matrix with known excess, and small probabilities keep their digits, as in `gth`.
+never a difference: A_n is an M-matrix with known excess (`m_matrix.py`), and small probabilities keep their digits.
 (Gaver, Jacobs and Latouche, 1984, for the elimination; Grassmann, Taksar and Heyman, 1985, for the diagonal.)
 
 Where the levels are alike the R converge going down, to the rate matrix of the homogeneous chain (Neuts, 1981), and the
-sweep jumps to where the levels change: a long line costs as much as a short one.
+sweep jumps to where the levels change: a long line costs as much as a short one. Above the top there may be a line
+without end, of which only what comes back matters: R D, with that rate matrix (`rate_matrix.py`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from qtheory.markov.gth import gth
+from qtheory.markov.m_matrix import inverse
 
 Floats = NDArray[np.float64]
 CONVERGED = 1e-15
@@ -42,6 +44,7 @@ def stationary(
     within: Callable[[int], Rates],
     down: Callable[[int], Rates],
     alike: Callable[[int], int],
+    above: Floats | None = None,
 ) -> list[Floats]:
     """Stationary law over the levels `bottom`, ..., `top`, a vector over the states of each.
 
@@ -52,6 +55,9 @@ def stationary(
         (asked above `bottom`); dense or sparse matrices.
     alike : function of the level
         The lowest level from which on, up to this one, `within`, `down` and what comes `up` into it are the same.
+    above : ndarray, optional
+        Rates at which the chain comes back to the top level from what is above it, by the states before and after. The
+        law is then that of the chain while it is not above.
 
     Raises ValueError when the matrices would not fit in memory.
 
@@ -65,12 +71,12 @@ def stationary(
     [8.0, 4.0, 2.0, 1.0]
     """
     ratios: list[Floats] = [np.empty(0)] * (top + 1)
-    back: Floats | float = 0.0  # what comes back to the level from excursions above it
+    back: Floats | float = 0.0 if above is None else above  # what comes back to the level from excursions above it
     level, held = top, 0.0
     while level > bottom:
-        here, below = _dense(within(level)) + back, down(level)
+        here, below = dense(within(level)) + back, down(level)
         if len(here) < SMALL:
-            below = _dense(below)
+            below = dense(below)
         ratio = _ratio(here, below, up(level - 1))
         held += ratio.nbytes
         if held > MOST_BYTES:
@@ -85,7 +91,7 @@ def stationary(
             level = first
         back = ratio @ below
         level -= 1
-    here = _dense(within(bottom)) + back
+    here = dense(within(bottom)) + back
     law = [gth(here) if len(here) > 1 else np.ones(1)]
     scale = [0.0]
     for n in range(bottom + 1, top + 1):
@@ -100,12 +106,9 @@ def stationary(
 
 def _ratio(here: Floats, below: Rates, into: Rates) -> Floats:
     """U_{n−1} A_n^{-1}, from the rates within level n (the diagonal is ignored), down from it, and up into it."""
-    a = -here
-    np.fill_diagonal(a, 0.0)
-    np.fill_diagonal(a, np.asarray(below.sum(axis=1)).ravel() - a.sum(axis=1))
-    ratio: Floats = np.asarray(np.linalg.solve(a.T, _dense(into).T)).T
-    return np.maximum(ratio, 0.0)
+    return np.asarray(into @ inverse(here, np.asarray(below.sum(axis=1)).ravel()))
 
 
-def _dense(matrix: Rates) -> Floats:
+def dense(matrix: Rates) -> Floats:
+    """The matrix with its zeros."""
     return matrix if isinstance(matrix, np.ndarray) else np.asarray(matrix.toarray())

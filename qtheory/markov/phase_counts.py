@@ -34,6 +34,8 @@ from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+IDLE = -1
+"""Where a server is that starts, and goes when it finishes."""
 
 
 class PhaseCounts:
@@ -56,38 +58,18 @@ class PhaseCounts:
 
     def internal(self, busy: int) -> csr_array:
         """Rates among the states of `busy` servers, without the diagonal."""
-        states = self.states(busy)
-        total = csr_array((len(states), len(states)))
-        for i, j in zip(*np.nonzero(self.change), strict=True):
-            at = np.flatnonzero(states[:, i] > 0)
-            moved = states[at].copy()
-            moved[:, i] -= 1
-            moved[:, j] += 1
-            total = total + _entries(states[at, i] * self.change[i, j], at, _places(moved), total.shape)
-        return total
+        moves = [(int(i), int(j)) for i, j in zip(*np.nonzero(self.change), strict=True)]
+        return _matrix(busy, self.phases, moves, [self.change[move] for move in moves])
 
     def finish(self, busy: int) -> csr_array:
         """Rates from the states of `busy` servers to those of one less."""
-        states = self.states(busy)
-        total = csr_array((len(states), self.size(busy - 1)))
-        for i in np.flatnonzero(self.exit):
-            at = np.flatnonzero(states[:, i] > 0)
-            left = states[at].copy()
-            left[:, i] -= 1
-            total = total + _entries(states[at, i] * self.exit[i], at, _places(left), total.shape)
-        return total
+        moves = [(int(i), IDLE) for i in np.flatnonzero(self.exit)]
+        return _matrix(busy, self.phases, moves, [self.exit[i] for i, _ in moves])
 
     def start(self, busy: int) -> csr_array:
         """Probabilities from the states of `busy` servers to those of one more."""
-        states = self.states(busy)
-        total = csr_array((len(states), self.size(busy + 1)))
-        for i in np.flatnonzero(self.alpha):
-            more = states.copy()
-            more[:, i] += 1
-            total = total + _entries(
-                np.full(len(states), self.alpha[i]), np.arange(len(states)), _places(more), total.shape
-            )
-        return total
+        moves = [(IDLE, int(j)) for j in np.flatnonzero(self.alpha)]
+        return _matrix(busy, self.phases, moves, [self.alpha[j] for _, j in moves])
 
     def succeed(self, busy: int) -> csr_array:
         """Rates among the states of `busy` servers when whoever finishes is followed at once by the next in line."""
@@ -98,7 +80,44 @@ class PhaseCounts:
         return np.asarray(self.states(busy) @ -np.diag(self.T))
 
 
-@lru_cache(maxsize=64)
+def _matrix(busy: int, phases: int, moves: list[tuple[int, int]], rates: list[float]) -> csr_array:
+    """Rates of one server's `moves` from phase to phase, each at its rate times the number that may do so."""
+    shape, row_starts, columns, number, move = _structure(busy, phases, tuple(moves))
+    return csr_array((number * np.array(rates)[move], columns, row_starts), shape=shape)
+
+
+@lru_cache(maxsize=256)
+def _structure(
+    busy: int, phases: int, moves: tuple[tuple[int, int], ...]
+) -> tuple[tuple[int, int], Ints, Ints, Floats, Ints]:
+    """Shape, row starts and columns of a sparse matrix; of each entry how many servers may make which of the moves."""
+    states = _states(busy, phases)
+    rows, columns, number, move = [np.empty(0, dtype=np.int64)], [], [np.empty(0)], []
+    after = busy
+    for which, (i, j) in enumerate(moves):
+        at = np.arange(len(states)) if i == IDLE else np.flatnonzero(states[:, i] > 0)
+        moved = states[at].copy()
+        number.append(np.ones(len(at)) if i == IDLE else moved[:, i].astype(float))
+        if i != IDLE:
+            moved[:, i] -= 1
+        if j != IDLE:
+            moved[:, j] += 1
+        after = busy + (i == IDLE) - (j == IDLE)
+        rows.append(at)
+        columns.append(_places(moved))
+        move.append(np.full(len(at), which))
+    shape = len(states), len(_states(after, phases))
+    row = np.concatenate(rows)
+    column, which_move = (np.concatenate([np.empty(0, dtype=np.int64), *parts]) for parts in (columns, move))
+    order = np.lexsort((column, row))
+    starts = np.searchsorted(row[order], np.arange(shape[0] + 1))
+    found = starts, column[order], np.concatenate(number)[order], which_move[order]
+    for array in found:
+        array.flags.writeable = False
+    return shape, *found
+
+
+@lru_cache(maxsize=256)
 def _states(busy: int, phases: int) -> Ints:
     """Stars and bars: phases − 1 bars among busy + phases − 1 places."""
     places = busy + phases - 1
@@ -125,7 +144,3 @@ def _places(states: Ints) -> Ints:
     for i in range(phases - 1):
         place += table[rest[:, i], phases - 1 - i]
     return place
-
-
-def _entries(values: Floats, rows: Ints, columns: Ints, shape: tuple[int, int]) -> csr_array:
-    return csr_array((values, (rows, columns)), shape=shape)

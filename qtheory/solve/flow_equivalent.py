@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from qtheory.arrivals import Poisson
 from qtheory.engine import Device, Engine
 from qtheory.markov.merging import Group, merge_all, split_all
+from qtheory.markov.sojourn import Servers
 from qtheory.solve.product_form import common_refusal, continued, solve_station
-from qtheory.solve.sojourn import LineThenDevice, Servers, Sojourn
+from qtheory.solve.sojourn import LineThenDevice, Sojourn
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
 
 AGREEMENT = 1e-10

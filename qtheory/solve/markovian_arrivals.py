@@ -35,11 +35,11 @@ from qtheory.arrivals.map import counted
 from qtheory.engine import Disk, Engine
 from qtheory.laws import PhaseType
 from qtheory.markov.level_chain import SMALL, Rates, stationary
+from qtheory.markov.sojourn import PhaseServers
 from qtheory.solve import phase_type
 from qtheory.solve.bursty_disks import Split
 from qtheory.solve.phase_type import ALIKE, OUT_OF_REACH, PhaseChain
 from qtheory.solve.population import population, total_blocking
-from qtheory.solve.sojourn import PhaseServers
 from qtheory.solve.steady_state import QUANTITIES, DiskState, SteadyState
 
 Floats = NDArray[np.float64]

@@ -35,15 +35,17 @@ from qtheory.laws import PhaseType
 from qtheory.markov.level_chain import stationary
 from qtheory.markov.merging import Group, arrival_rates, merge_all, split_all
 from qtheory.markov.phase_counts import PhaseCounts
+from qtheory.markov.sojourn import PhaseServers
 from qtheory.solve.different_disks import Levels, Split, SplitError, converge
 from qtheory.solve.population import Population, disk_state, total_blocking
 from qtheory.solve.product_form import station_population, station_rates
-from qtheory.solve.sojourn import PhaseServers
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
 
 Floats = NDArray[np.float64]
 MOST_STATES = 3000
 """Largest number of states at a level: its cube is what a level costs."""
+MOST_WORK = 1e11
+"""Of the levels up to that of all servers busy: cubes of the numbers of states, added."""
 OUT_OF_REACH = 1e-40
 """Levels whose probability is below this fraction of the largest are left out."""
 SPLIT_REACH = 1e-13
@@ -133,9 +135,12 @@ def station_refusal(engine: Engine) -> str | None:
     except TypeError as error:
         return str(error)
     servers = min(device.servers, engine.queue_length or engine.most, engine.most)
-    states = PhaseCounts(law.alpha, law.T).size(servers)
+    counts = PhaseCounts(law.alpha, law.T)
+    states = counts.size(servers)
     if states > MOST_STATES:
         return f"{servers} servers of {len(law.alpha)} phases have {states} states, more than {MOST_STATES}"
+    if sum(float(counts.size(n)) ** 3 for n in range(servers + 1)) > MOST_WORK:
+        return f"{servers} servers of {len(law.alpha)} phases have up to {states} states at each of as many levels"
     return None
 
 
@@ -219,7 +224,8 @@ class PhaseChain:
         first = np.zeros(len(self.accepting), dtype=np.int64)
         for n in range(1, len(self.accepting)):
             here, there = self.accepting[n], self.accepting[first[n - 1]]
-            same = len(here) == len(there) and np.all(np.abs(here - there) <= ALIKE * there)
+            same = len(here) == len(there) and abs(here[0] - there[0]) <= ALIKE * there[0]
+            same = same and np.all(np.abs(here - there) <= ALIKE * there)
             first[n] = first[n - 1] if same else n
         return first
 

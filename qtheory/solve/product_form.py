@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from qtheory.engine import Device, Disk, Engine
 from qtheory.laws import Exponential
 from qtheory.markov.merging import arrival_rates
+from qtheory.markov.sojourn import Servers
 from qtheory.solve.population import Population, disk_state, population, total_blocking
-from qtheory.solve.sojourn import Curve, Servers, Sojourn
+from qtheory.solve.sojourn import Curve, Sojourn
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
 
 

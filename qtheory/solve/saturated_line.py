@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from qtheory.engine import Disk, Engine
 from qtheory.markov.merging import merge_all, split_all
+from qtheory.markov.sojourn import Servers
 from qtheory.solve.population import disk_state
 from qtheory.solve.product_form import common_refusal
-from qtheory.solve.sojourn import LineThenDevice, Servers, Sojourn
+from qtheory.solve.sojourn import LineThenDevice, Sojourn
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
 
 QUANTILE_ERROR = 0.08

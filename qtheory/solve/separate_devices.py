@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.engine import Device, Disk, Engine
+from qtheory.markov.sojourn import Servers
 from qtheory.solve.population import Population, disk_state, population, total_blocking
 from qtheory.solve.product_form import common_refusal
-from qtheory.solve.sojourn import Curve, Servers, Sojourn
+from qtheory.solve.sojourn import Curve, Sojourn
 from qtheory.solve.steady_state import QUANTITIES, DiskState, SteadyState
 
 

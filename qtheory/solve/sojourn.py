@@ -1,16 +1,8 @@
-"""How long an accepted request waits and stays, given the law of what it finds.
+"""How long an accepted request of an engine waits and stays, given the law of what it finds.
 
-First come, first served, c exponential servers of rate μ. A request that finds j others waits for j − c + 1
-completions when j >= c, and these come at the constant rate ν = cμ: its wait is Erlang(j − c + 1, ν). With a the law of
-what an accepted request finds, after k ticks of a clock of rate ν
-
-    P(still waiting) = P(a >= c + k),
-    P(in service) = v[k],   v[0] = P(a < c),   v[k+1] = v[k] (1 − 1/c) + a[c + k],
-
-so both laws are Poisson mixtures of known sequences, all terms positive.
-
-A device given by a rate curve serves n requests each at rate μ(n)/n; the stay of a request then depends on later
-arrivals, and the chain followed is (requests ahead in the line, requests present), the tagged one included.
+At equal servers that is `markov/sojourn.py`; here is what an engine adds. A device given by a rate curve serves n
+requests each at rate μ(n)/n; the stay of a request then depends on later arrivals, and the chain followed is (requests
+ahead in the line, requests present), the tagged one included.
 """
 
 from __future__ import annotations
@@ -20,19 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.signal import lfilter
-from scipy.sparse import csr_array, diags_array
 
 from qtheory.laws import Law
+from qtheory.markov.sojourn import TAIL, Quantity, Servers
 from qtheory.markov.uniformization import at_ticks
 
-Quantity = Literal["wait", "response"]
-TAIL = 1e-18
 LARGEST_WORK = 4e10
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
 FEW_NODES, FEW_WEIGHTS = np.polynomial.legendre.leggauss(12)
@@ -45,70 +34,6 @@ class Sojourn(Protocol):
 
     def sf(self, quantity: Quantity, t: float) -> float:
         """P(wait > t) or P(response > t)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Servers:
-    """Sojourn at c equal exponential servers: `found[j]` = P(an accepted request finds j others), `rate` μ each."""
-
-    found: NDArray[np.float64]
-    servers: int
-    rate: float
-
-    def sf(self, quantity: Quantity, t: float) -> float:
-        """P(wait > t) or P(response > t)."""
-        if len(self.found) <= self.servers:
-            return 0.0 if quantity == "wait" else float(np.exp(-self.rate * t))
-        ticks = self.servers * self.rate * t
-        waiting = at_ticks(ticks, self._waiting)
-        return waiting if quantity == "wait" else waiting + at_ticks(ticks, self._in_service)
-
-    @cached_property
-    def _waiting(self) -> NDArray[np.float64]:
-        return np.cumsum(self.found[: self.servers - 1 : -1])[::-1]
-
-    @cached_property
-    def _in_service(self) -> NDArray[np.float64]:
-        entering = np.concatenate([[self.found[: self.servers].sum()], self.found[self.servers :]])
-        # Once the line is empty each tick ends the stay with probability 1/c: 45 c ticks leave e^−45.
-        entering = np.concatenate([entering, np.zeros(45 * self.servers)])
-        return np.asarray(lfilter([1.0], [1.0, -(1.0 - 1.0 / self.servers)], entering))
-
-
-@dataclass(frozen=True, eq=False)
-class PhaseServers:
-    """Sojourn at c equal phase-type servers.
-
-    `line[k − 1]`: probability that an accepted request waits for k completions, by the phases of the busy servers;
-    others start at once. `stay` and `step` are the rates from phases to phases without and with a completion while all
-    servers are busy, `leaving` what leaves each; `alpha` and `T` the service law's.
-    """
-
-    line: NDArray[np.float64]
-    stay: csr_array
-    step: csr_array
-    leaving: NDArray[np.float64]
-    alpha: NDArray[np.float64]
-    T: NDArray[np.float64]
-
-    def sf(self, quantity: Quantity, t: float) -> float:
-        """P(wait > t) or P(response > t)."""
-        clock, waiting, in_service = self._sequences
-        still = at_ticks(clock * t, waiting)
-        return still if quantity == "wait" else still + at_ticks(clock * t, in_service)
-
-    @cached_property
-    def _sequences(self) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Clock rate; probability to be in the line, and in service, after each tick."""
-        from qtheory.markov.phase_line import follow, serve
-
-        clock = max(float(self.leaving.max()), float(-np.diag(self.T).min()))
-        stay = csr_array(self.stay / clock + diags_array(1.0 - self.leaving / clock))
-        used = np.flatnonzero(self.line.sum(axis=1) > TAIL)
-        line = self.line[: int(used[-1]) + 1 if len(used) else 0]
-        waiting, through = follow(line, stay, csr_array(self.step / clock), TAIL)
-        entering = np.concatenate([[max(1.0 - float(self.line.sum()), 0.0)], through])
-        return clock, waiting, serve(entering, self.alpha, np.eye(len(self.T)) + self.T / clock, TAIL)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """Single stations, textbook style: rates and a service law in, a `Station` out, with the same names everywhere.
 
-Exact: `mmc`, `mmck`, `mphc`, `mphck`, `mg1`, `mg1k`, `mdc`, `mgcc`, `mginf`, `finite_source`, `engset`,
+Exact: `mmc`, `mmck`, `mphc`, `mphck`, `mapphc`, `mg1`, `mg1k`, `mdc`, `mgcc`, `mginf`, `finite_source`, `engset`,
 `busy_period`, and Erlang's formulas for real numbers of servers with their inverses and derivatives. Approximate, with
 a measured error: `mgc`, `mgck`. For many servers `square_root_staffing`, for bursty arrivals `hayward` and
 `equivalent_random`.
@@ -19,8 +19,10 @@ from qtheory.stations.erlang import (
 )
 from qtheory.stations.finite_source import engset, finite_source
 from qtheory.stations.infinite_servers import mgcc, mginf
+from qtheory.stations.mapphc import mapphc
 from qtheory.stations.mdc import mdc
-from qtheory.stations.mg1 import mg1, mg1_wait_moments, mg1k
+from qtheory.stations.mg1 import mg1, mg1_wait_moments
+from qtheory.stations.mg1k import mg1k
 from qtheory.stations.mgc import mgc, mgc_side_by_side
 from qtheory.stations.mgck import mgck, mgck_side_by_side
 from qtheory.stations.mmc import mmc, mmck
@@ -45,6 +47,7 @@ __all__ = [
     "hayward",
     "load_for_blocking",
     "load_for_delay",
+    "mapphc",
     "mdc",
     "mg1",
     "mg1_wait_moments",

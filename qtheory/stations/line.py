@@ -6,7 +6,9 @@ Federgruen 1981; Tijms 2003, theorems 9.6.1 and 9.8.1). By up and down crossings
 
     p_j = ρ ι_{j−c} p_{c−1} + ρ Σ_{k=c}^{j} α_{j−k} p_k,        α_n = P(Poisson(λR/c) = n),  ι_n = P(Poisson(λI) = n),
 
-R the residual service and I the smallest of c independent ones; below c, p_j ∝ a^j/j!. With room for K, p_K takes all
+R the residual service and I the smallest of c independent ones; below c, p_j ∝ a^j/j!. Hokstad (1978) has the first
+service start as a single server's would, with I = R/c. Both are what Miyazawa (1986) calls assumptions about residual
+services in one set of basic equations, which hold with room for K as well. With room for K, p_K takes all
 that arrives on top: the same sum with the tails of α and ι. This is exact for c = 1, where it is the embedded chain of
 M/G/1/K (Keilson 1966; Takagi 1993), and for exponential service; otherwise an approximation.
 All terms are positive, so nothing cancels.
@@ -72,15 +74,21 @@ BLOCK = 64
 """Rows of a table of Poisson probabilities made at once."""
 
 
-def line(law: Law, servers: int, arrival_rate: float, levels: int, *, top: bool) -> Floats:
-    """p_{c−1}, p_c, ..., p_{c−1+levels} in common proportion; with `top` the last one is that of a full system."""
+def line(law: Law, servers: int, arrival_rate: float, levels: int, *, top: bool, single: bool = False) -> Floats:
+    """p_{c−1}, p_c, ..., p_{c−1+levels} in common proportion; with `top` the last one is that of a full system.
+
+    `single` starts the line as that of a single server, I = R/c.
+    """
     a = arrival_rate * law.mean
     rho = a / servers
     slow = arrival_rate / servers
-    at_first = Residuals(law, servers, arrival_rate, levels)
-    later = at_first if servers == 1 else Residuals(law, 1, slow, levels)
-    first, first_tail = at_first.arrivals(arrival_rate, levels, at_first.first)
+    later = Residuals(law, 1, slow, levels)
     each, each_tail = later.arrivals(slow, levels, later.weight)
+    if single or servers == 1:
+        first, first_tail = each, each_tail
+    else:
+        at_first = Residuals(law, servers, arrival_rate, levels)
+        first, first_tail = at_first.arrivals(arrival_rate, levels, at_first.first)
     # 1 − ρ α_0 = E[e^{−λS/c}], which may be tiny
     stay = float(np.real(law.lst(slow)))
     p = np.zeros(levels + 1)

@@ -33,8 +33,6 @@ MOST_LEVELS = 1 << 13
 INVERTED = 1e-4
 """Relative error stated for quantiles from inverted transforms: 1e-7 in P(W > t), which the tests allow, is 1e-3 of the
 smallest resolved, and moves an exponential tail of ln 1e4 by 1e-4 of its quantile."""
-NUMERIC = 1e-9
-"""Relative error of what is integrated over the service law."""
 
 
 def mg1(*, arrival_rate: float, service: Law) -> Station:
@@ -87,25 +85,6 @@ def mg1(*, arrival_rate: float, service: Law) -> Station:
     )
 
 
-def mg1k(*, arrival_rate: float, service: Law, capacity: int) -> Station:
-    """M/G/1/K with room for `capacity` requests, the one in service included, exactly; any load.
-
-    Parameters as for `mg1`. The law of the wait is not given: it depends on the age of the service in progress.
-
-    Examples
-    --------
-    >>> from qtheory.laws import Hyperexponential
-    >>> s = mg1k(arrival_rate=0.8, service=Hyperexponential.balanced(mean=1.0, scv=4.0), capacity=10)
-    >>> round(s.blocking, 9)
-    0.088676853
-    """
-    lam, law, k = positive("arrival_rate", arrival_rate), law_of(service), count("capacity", capacity)
-    weights = line(law, 1, lam, k, top=True)
-    return limited_station(
-        "mg1k", lam, law, 1, weights / weights.sum(), exact=True, bounds=dict.fromkeys(MEANS, NUMERIC)
-    )
-
-
 def mg1_wait_moments(*, arrival_rate: float, service: Law, order: int) -> tuple[float, ...]:
     """E[W], E[W²], ..., E[W^order] of M/G/1 [s, s², ...], by Takács' recursion; arguments as for `mg1`.
 
@@ -129,35 +108,6 @@ def below_one(rho: float) -> float:
     if rho >= 1.0:
         raise ValueError(f"arrival_rate must keep rho below 1 in a system without limit, not rho = {rho:.6g}")
     return rho
-
-
-def limited_station(
-    method: str, lam: float, law: Law, servers: int, pmf: Floats, *, exact: bool, bounds: dict[str, float],
-    warnings: tuple[str, ...] = (),
-) -> Station:  # fmt: skip
-    """Station with room for K from the law of the number in it; laws of times are not given."""
-    accepted = float(pmf[:-1].sum())
-    present = np.arange(len(pmf))
-    waiting = float(np.maximum(present - servers, 0) @ pmf)
-    throughput = lam * accepted
-    reason = "it depends on the age of the services in progress; use qt.simulate"
-    return Station(
-        method=method,
-        exact=exact,
-        error_bounds=bounds,
-        warnings=warnings,
-        throughput=throughput,
-        blocking=float(pmf[-1]),
-        delay_probability=float(pmf[servers:-1].sum()) / accepted,
-        mean_wait=waiting / throughput,
-        mean_response=waiting / throughput + law.mean,
-        mean_in_system=waiting + throughput * law.mean,
-        mean_in_queue=waiting,
-        utilization=throughput * law.mean / servers,
-        _wait=reason,
-        _response=reason,
-        _pmf=lambda: pmf,
-    )
 
 
 def laws(lam: float, law: Law) -> tuple[Survival, Survival]:

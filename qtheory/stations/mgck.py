@@ -2,6 +2,8 @@
 
     "tijms"    the levels of `line.py` up to the top: Tijms, van Hoorn and Federgruen 1981; Tijms 2003, theorem 9.8.1.
                Needs the whole law; exact for c = 1 and for exponential service.
+    "hokstad"  the same, with a line that starts as a single server's: Hokstad 1978, with room for K as in Miyazawa
+               1986. Its mean wait for K = ∞ is that of Lee and Longton. Exact for c = 1 and for exponential service.
     "kimura"   below c as in M/M/c, from c on geometric with the ratio ζ = ρF/(1 − ρ + ρF), F = W_G/W_M by the factor
                of `mgc`; the top from λ(1 − p_K)E[S] = mean number of busy servers: after Kimura 1996 and Miyazawa
                1986, who also match the mean line of the infinite system. Only for ρ < 1.
@@ -23,11 +25,11 @@ from qtheory.laws import Law, law_of
 from qtheory.markov.birth_death import stationary
 from qtheory.stations.erlang import erlang_b
 from qtheory.stations.line import line
-from qtheory.stations.mg1 import limited_station
+from qtheory.stations.mg1k import limited_station
 from qtheory.stations.mgc import FACTORS, OUTSIDE, row
 from qtheory.stations.station import Floats, Station
 
-Approximation = Literal["tijms", "kimura", "smith"]
+Approximation = Literal["tijms", "hokstad", "kimura", "smith"]
 """Names of the approximations."""
 
 MEASURED = {
@@ -35,6 +37,11 @@ MEASURED = {
         "blocking": (0.19, 0.73, 1.52, 2.28),
         "delay_probability": (0.11, 0.12, 0.24, 0.34),
         "mean_wait": (0.08, 0.17, 0.47, 0.97),
+    },
+    "hokstad": {
+        "blocking": (0.26, 1.15, 2.71, 4.45),
+        "delay_probability": (0.2, 0.2, 0.34, 0.51),
+        "mean_wait": (0.16, 0.39, 1.08, 2.2),
     },
     "kimura": {
         "blocking": (0.19, 0.2, 0.85, 0.96),
@@ -96,8 +103,9 @@ def mgck(
     warnings = (OUTSIDE,) if place is None else ()
     if name == "smith":
         return _smith(lam, law, c, k, bounds, warnings)
-    pmf = _levels(lam, law, c, k) if name == "tijms" else _geometric(lam, law, c, k)
-    return limited_station(name, lam, law, c, pmf, exact=False, bounds=bounds, warnings=warnings)
+    pmf = _geometric(lam, law, c, k) if name == "kimura" else _levels(lam, law, c, k, single=name == "hokstad")
+    reason = "it depends on the age of the services in progress; use qt.simulate"
+    return limited_station(name, lam, law, c, pmf, exact=False, bounds=bounds, warnings=warnings, laws=(reason, reason))
 
 
 def mgck_side_by_side(*, arrival_rate: float, service: Law, servers: int, capacity: int) -> dict[str, Station]:
@@ -109,7 +117,7 @@ def mgck_side_by_side(*, arrival_rate: float, service: Law, servers: int, capaci
     >>> law = Hyperexponential.balanced(mean=1.0, scv=4.0)
     >>> found = mgck_side_by_side(arrival_rate=4.0, service=law, servers=5, capacity=12)
     >>> sorted(found)
-    ['kimura', 'smith', 'tijms']
+    ['hokstad', 'kimura', 'smith', 'tijms']
     """
     names: tuple[Approximation, ...] = get_args(Approximation)
     return {
@@ -119,13 +127,13 @@ def mgck_side_by_side(*, arrival_rate: float, service: Law, servers: int, capaci
     }
 
 
-def _levels(lam: float, law: Law, c: int, k: int) -> Floats:
+def _levels(lam: float, law: Law, c: int, k: int, *, single: bool) -> Floats:
     """The law of the number in the system by the levels of the line."""
     a = lam * law.mean
     below = stationary(np.full(c, a), np.arange(1.0, c + 1.0))[:c]
     if k == c:
         return stationary(np.full(c, a), np.arange(1.0, c + 1.0))
-    upper = line(law, c, lam, k - c + 1, top=True)
+    upper = line(law, c, lam, k - c + 1, top=True, single=single)
     # both hold p_{c−1}: join them where it is, on the scale of the larger part
     share = below[-1] / below.sum()
     joined = np.concatenate([below[:-1] / below.sum() * upper[0], upper * share])

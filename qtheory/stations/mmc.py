@@ -18,6 +18,7 @@ import numpy as np
 
 from qtheory.arguments import count, positive
 from qtheory.markov.birth_death import stationary
+from qtheory.markov.sojourn import Servers
 from qtheory.stations.erlang import GUARD, erlang_c, stable
 from qtheory.stations.station import LAWS, MEANS, ROUNDING, Floats, Station, levels_for
 
@@ -115,8 +116,6 @@ def level_station(method: str, arrivals: Floats, servers: int, rate: float) -> S
 
     A request that finds j >= c others waits for j − c + 1 completions at rate cμ.
     """
-    from qtheory.solve.sojourn import Servers
-
     room = len(arrivals) - 1
     pmf = stationary(arrivals[:-1], rate * np.minimum(np.arange(1, room + 1), servers))
     found = arrivals[:-1] * pmf[:-1]
