@@ -120,7 +120,7 @@ def test_too_many_phases_are_refused_by_number():
 
 
 def test_equal_disks_are_counted_by_phase():
-    engine = qt.Engine([qt.Disk(BURSTS.scaled(30.0), buffer=8)] * 30, qt.Device(4, EXPONENTIAL))
+    engine = qt.Engine([qt.Disk(BURSTS.scaled(30.0), buffer=3)] * 30, qt.Device(1, qt.Exponential(mean=0.75)))
     s = qt.solve(engine, "markovian_arrivals")
     run = qt.simulate(engine, 600_000, seed=4)
     # the matched split misses blocking by up to MEASURED["apart"]

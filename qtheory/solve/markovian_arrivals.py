@@ -56,7 +56,38 @@ ROUNDING = 1e-10
 NEARLY = 1e-6
 """By which the decay of a tail that can be cut off is below 1, at the least."""
 
-MEASURED: dict[str, dict[str, float]] = {"together": {}, "apart": {}}
+MEASURED = {
+    "together": {
+        "throughput": 0.047,
+        "blocking": 0.035,
+        "mean_wait": 0.046,
+        "mean_response": 0.041,
+        "mean_in_system": 0.039,
+        "mean_in_flight": 0.039,
+        "utilization": 0.047,
+        "wait_quantile": 0.048,
+        "response_quantile": 0.048,
+        "disks.blocking": 0.15,
+        "disks.mean_wait": 0.056,
+    },
+    "apart": {
+        "throughput": 0.024,
+        "blocking": 0.28,
+        "mean_wait": 0.144,
+        "mean_response": 0.115,
+        "mean_in_system": 0.129,
+        "mean_in_flight": 0.129,
+        "utilization": 0.024,
+        "wait_quantile": 0.157,
+        "response_quantile": 0.148,
+        "disks.blocking": 0.284,
+        "disks.mean_wait": 0.144,
+    },
+}
+"""Largest relative error over the cells of `validation/markovian_arrivals.py`, half-widths included where those are
+below 3 %, by whether the disks burst together or some apart from others; blocking above 1e-3, waits above 0.05 mean
+service times. The medians are 0.2 to 5 %. Of the errors in one half of the cells 96 % are below the largest in the
+other."""
 APART = "disks that burst apart from others share a total as an approximation has it, which is worst for blocking"
 UNSETTLED = "the split of the disks was not settled when the rounds were over: compare with qt.simulate"
 
