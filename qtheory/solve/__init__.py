@@ -6,6 +6,7 @@
 | `separate_devices` | one device a disk, no limit, caps, or refused at Q | exact |
 | `saturated_line` | one device a disk behind a FIFO of Q slots, all guests saturated | exact |
 | `phase_type` | one shared device of phase-type service, one line | exact for one disk, else approximate |
+| `guests_that_wait` | one shared device, one line, guests that wait for room | exact for one disk, else approximate |
 | `joint_chain` | any small engine of phase-type service, state by state | exact, without quantiles |
 | `fitted_service` | one shared device of any service law, one line | approximate |
 | `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from qtheory.arguments import choice
 from qtheory.engine import Engine
+from qtheory.stability import check_stable
 
 if TYPE_CHECKING:
     from qtheory.solve.steady_state import SteadyState
@@ -27,6 +29,7 @@ METHODS = (
     "separate_devices",
     "saturated_line",
     "phase_type",
+    "guests_that_wait",
     "joint_chain",
     "fitted_service",
     "flow_equivalent",
@@ -52,7 +55,8 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     Raises
     ------
     ValueError
-        When the named method, or every method, does not cover the engine; the message says why.
+        When the named method, or every method, does not cover the engine; the message says why. When guests would
+        wait without end because their arrivals exceed what can be served.
 
     Examples
     --------
@@ -66,6 +70,7 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
     choice("method", method, ("auto", *METHODS))
+    check_stable(engine)
     reasons = []
     for name in METHODS if method == "auto" else (method,):
         module = import_module(f"qtheory.solve.{name}")
