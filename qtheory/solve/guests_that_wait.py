@@ -22,7 +22,7 @@ order, an accepted request leaves behind on acceptance what departures do: it fi
 probability P(n = j + 1) μ(j + 1)/X. So the law of n gives the laws of wait and response under exponential service; with
 phases, those that go with the total are taken.
 
-Where buffers are so long that losing would lose nothing either, the answer is that of disks that lose.
+Where no total that matters would fill a buffer, the answer is that of disks that lose.
 """
 
 from __future__ import annotations
@@ -48,11 +48,9 @@ from qtheory.solve.steady_state import QUANTITIES, DiskState, SteadyState
 from qtheory.solve.waiting_groups import Group, TooLargeError, numbers, settle, single, tree
 
 Floats = NDArray[np.float64]
-NEVER = 1e-13
-"""Blocking of disks that lose below which it does not matter whether they do."""
 FARTHEST = 4000
 """Largest total that is followed."""
-CUT = 1e-8
+CUT = 1e-7
 """Probability of a total above which it must be followed."""
 EXACT_CUT = 1e-18
 ALIKE = 1e-9
@@ -61,7 +59,14 @@ SLOWER = 0.9
 """How much slower a total is first taken to be served that may leave servers idle."""
 
 MEASURED: dict[str, dict[str, float]] = {}
-LEAST: dict[str, float] = {}
+LEAST: dict[str, float] = {
+    "blocking": 1e-3,
+    "mean_wait": 0.05,
+    "mean_guest_wait": 0.05,
+    "wait_quantile": 0.05,
+    "waits_in_guest": 0.01,
+}
+"""What the bounds hold above; waits in mean service times."""
 
 
 def refusal(engine: Engine) -> str | None:
@@ -108,19 +113,20 @@ def solve(engine: Engine) -> SteadyState:
 def _answer(engine: Engine) -> SteadyState:
     if len(engine.disks) > 1 and _independent(engine):
         return _side_by_side(engine)
-    try:
-        return _together(engine)
-    except TooLargeError:
-        losing = Engine(
-            [replace(disk, full="lost") for disk in engine.disks], engine.device, engine.queue_length, engine.hold
-        )
-        for method in (product_form, phase_type, fitted_service):
-            if method.refusal(losing) is None:
-                state = method.solve(losing)
-                if max(disk.blocking for disk in state.disks) < NEVER:
-                    return replace(state, method="guests_that_wait")
-                break
-        raise
+    top = _first_top(engine, _server(engine))
+    if _all_open(engine) and len(engine.disks) > 1 and top <= min(disk.buffer for disk in engine.disks):
+        return _never_full(engine)
+    return _together(engine)
+
+
+def _never_full(engine: Engine) -> SteadyState:
+    """Disks with so much room that losing would lose nothing."""
+    losing = [replace(disk, full="lost") for disk in engine.disks]
+    same = Engine(losing, engine.device, engine.queue_length, engine.hold)
+    for method in (product_form, phase_type, fitted_service):
+        if (reason := method.refusal(same)) is None:
+            return replace(method.solve(same), method="guests_that_wait")
+    raise TooLargeError(reason)
 
 
 def _independent(engine: Engine) -> bool:
@@ -237,18 +243,16 @@ def _together(engine: Engine) -> SteadyState:
     of_kind = {(disk.arrivals, disk.buffer, disk.full): disk for disk in disks}
     top = _first_top(engine, server)
     while True:
-        leaves = {key: _leaf(of_kind[key], top, engine) for key in kinds}
-        made = tree([(leaves[key], copies) for key, copies in kinds.items()])
+        if top > FARTHEST:
+            raise TooLargeError(f"more than {FARTHEST} requests have to be followed: guests wait without end, or nearly")
+        leaves = {key: _leaf(of_kind[key], top, server.servers, engine) for key in kinds}
+        made = tree([(leaves[key], copies) for key, copies in kinds.items()], top)
         root = made[-1]
         total, chain = _settled(made, top, server, engine)
         bounded = sum(_circulating(disk) for disk in disks) <= top
         if bounded or total[-1] <= CUT:
             break
         top *= 2
-        if top > FARTHEST:
-            raise TooLargeError(
-                f"more than {top // 2} requests are there with probability {total[-1]:.2g}: guests wait without end, or nearly"
-            )
     laws = numbers(made, total)
     states = tuple(_disk_state(d, laws[id(leaves[d.arrivals, d.buffer, d.full])], server) for d in disks)
     pmf = total @ root.law
@@ -301,7 +305,7 @@ def _first_top(engine: Engine, server: Server) -> int:
     return 2 * sum(min(disk.most, 64) for disk in engine.disks) + 64
 
 
-def _leaf(disk: Disk, top: int, engine: Engine) -> Group:
+def _leaf(disk: Disk, top: int, servers: int, engine: Engine) -> Group:
     most = int(min(top, _circulating(disk)))
     numbers_of = np.arange(most + 1)
     if isinstance(disk.arrivals, Closed):
@@ -310,12 +314,8 @@ def _leaf(disk: Disk, top: int, engine: Engine) -> Group:
         rate = np.full(most + 1, disk.arrivals.rate)
         if disk.full == "lost":
             rate[disk.buffer :] = 0.0
-    # any scale does, if no weight is out of a float's reach
-    scale = 0.9 * min(d.buffer / float(d.arrival_rates()[0]) for d in engine.disks if d.guest_waits)
-    ratios = scale * rate[:-1] / np.minimum(numbers_of[1:], disk.buffer)
-    weights = np.concatenate([[1.0], np.cumprod(ratios)])
-    if not (weights.min() > 1e-280 and weights.max() < 1e150):
-        raise TooLargeError("the disks' numbers span more than a float holds")
+    # in any unit: totals are given
+    ratios = rate[:-1] * (servers / sum(map(_fastest, engine.disks))) / np.minimum(numbers_of[1:], disk.buffer)
     return single(rate, disk.buffer, ratios)
 
 

@@ -7,7 +7,8 @@ other methods leave out or approximate: caps, phase-type service of unlike disks
 closed guests with more requests than their buffer holds. But the orders of a line are many, so it must be short.
 
 Where open guests wait for room there is no end to the states. Then arrivals that find a total of M, guests included, are
-left out, and M is doubled until they are fewer than `CUT` of all: what is left out is stated in the error bounds.
+left out, and M is raised, by how fast the total's law falls off, until they are fewer than `CUT` of all: what is left out
+is stated in the error bounds.
 
 The rules are the simulator's. An accepted request joins the engine's line; the oldest there whose disk is below its cap
 takes a free slot and joins its device's line; the oldest there takes a free server. A saturated guest
@@ -148,7 +149,9 @@ def _stationary_states(engine: Engine) -> tuple[list[State], NDArray[np.float64]
         if left_out <= CUT:
             mean = float(pi @ total)
             return states, pi, left_out * most / mean if without_end else 0.0
-        most *= 2
+        before = float(pi[total == most - 1].sum())
+        decay = min(left_out / before, 0.99)
+        most += max(2, math.ceil(math.log(0.5 * CUT / left_out) / math.log(decay)))
 
 
 Explored = tuple[list[State], list[int], list[int], list[float]]

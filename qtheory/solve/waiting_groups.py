@@ -43,17 +43,18 @@ from qtheory.markov.sweeps import gauss_seidel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-CLOSE = 1e-7
+CLOSE = 1e-6
 """Sweeps end when they change the probabilities by no more than this in all."""
 SWEEPS = 8
 """Between two exact solutions for the totals."""
-MOST_TURNS = 400
+MOST_TURNS = 25
+"""In a round; what is left to do is done in the next."""
 SETTLED = 1e-5
 """Rounds end when the mean number in the engine changes by less, relatively."""
-MOST_ROUNDS = 30
+MOST_ROUNDS = 60
 NEGLIGIBLE = 1e-9
 """Numbers of a group that are less likely to be exceeded are left out."""
-MOST_STATES = 400_000
+MOST_STATES = 200_000
 TINY = 1e-300
 SLOWEST = 1e-6
 """Least completion rate, of the largest: where a number is too unlikely for its rate to be known."""
@@ -77,7 +78,7 @@ class Group:
     behind: Floats
     """Part of those in the engine that have others waiting behind them in the guest."""
     weights: Floats
-    """Of each M, in a product form that would have the disks independent: a first guess, and how far M can go."""
+    """Of each M, in a product form that would have the disks independent, logarithms: a first guess."""
     left: Group | None = None
     right: Group | None = None
     given: list[Floats] = field(default_factory=list)
@@ -103,19 +104,26 @@ def single(rate: Floats, buffer: int, ratios: Floats) -> Group:
     law = np.zeros((len(rate), min(buffer, len(rate) - 1) + 1))
     law[numbers, np.minimum(numbers, buffer)] = 1.0
     waits = len(rate) - 1 > buffer
-    weights = np.concatenate([[1.0], np.cumprod(ratios)])
-    return Group(1, rate, law, (numbers >= buffer) * float(waits), (numbers > buffer) * 1.0, weights)
+    regular, behind = (numbers >= buffer) * float(waits), (numbers > buffer) * 1.0
+    return Group(1, rate, law, regular, behind, np.concatenate([[0.0], np.cumsum(np.log(ratios))]))
 
 
-def tree(leaves: Sequence[tuple[Group, int]]) -> list[Group]:
-    """Groups of all disks, parts before wholes; `leaves` are the kinds of disks and how many there are of each."""
+def _beside(a: Floats, b: Floats, n: int) -> Floats:
+    """Logarithms of the weights of a total n, for each number of the left part that it allows."""
+    low, high = max(0, n - len(b) + 1), min(n, len(a) - 1)
+    return np.asarray(a[low : high + 1] + b[n - high : n - low + 1][::-1])
+
+
+def tree(leaves: Sequence[tuple[Group, int]], top: int) -> list[Group]:
+    """Groups of all disks, parts before wholes, with up to `top` requests; `leaves` are the kinds of disks, counted."""
     made: list[Group] = []
 
     def join(a: Group, b: Group) -> Group:
-        top = a.top + b.top
-        empty = np.zeros(top + 1)
-        law = np.zeros((top + 1, 1))
-        made.append(Group(a.disks + b.disks, empty, law, empty, empty, np.convolve(a.weights, b.weights), a, b))
+        most = min(top, a.top + b.top)
+        weights = np.array([np.logaddexp.reduce(_beside(a.weights, b.weights, n)) for n in range(most + 1)])
+        empty = np.zeros(len(weights))
+        law = np.zeros((len(weights), 1))
+        made.append(Group(a.disks + b.disks, empty, law, empty, empty, weights, a, b))
         return made[-1]
 
     wholes = []
@@ -195,6 +203,7 @@ def _range(group: Group, n: int) -> tuple[int, int]:
 def _first_guess(made: list[Group], total: Floats) -> None:
     """Conditional laws by the product form of independent disks; numbers out of reach are cut off."""
     root = made[-1]
+    total = total[: len(root.weights)]
     laws = {id(group): np.zeros(len(group.weights)) for group in made}
     laws[id(root)] = total
     for group in reversed(made):
@@ -206,24 +215,24 @@ def _first_guess(made: list[Group], total: Floats) -> None:
         group.regular, group.behind = group.regular[: top + 1], group.behind[: top + 1]
         if group.left is None or group.right is None:
             continue
-        a, b = group.left.weights, group.right.weights
         for n in range(top + 1):
-            low, high = max(0, n - len(b) + 1), min(n, len(a) - 1)
-            given = a[low : high + 1] * b[n - high : n - low + 1][::-1]
-            given = law[n] * given / given.sum()
-            laws[id(group.left)][low : high + 1] += given
-            laws[id(group.right)][n - high : n - low + 1] += given[::-1]
+            logs = _beside(group.left.weights, group.right.weights, n)
+            given = np.exp(logs - logs.max())
+            given *= law[n] / given.sum()
+            low = max(0, n - group.right.top)
+            laws[id(group.left)][low : low + len(given)] += given
+            laws[id(group.right)][n - low - len(given) + 1 : n - low + 1] += given[::-1]
     for group in made:
         if group.left is None or group.right is None:
             continue
         group.rate = group.rate[: group.left.top + group.right.top + 1]
+        group.weights = group.weights[: group.top + 1]
         states = 2 * sum(high - low + 1 for low, high in (_range(group, n) for n in range(group.top + 1)))
         if states > MOST_STATES:
             raise TooLargeError(f"two groups of disks have {states} states, more than {MOST_STATES}")
-        a, b = group.left.weights, group.right.weights
         for n in range(group.top + 1):
-            low, high = _range(group, n)
-            given = a[low : high + 1] * b[n - high : n - low + 1][::-1]
+            logs = _beside(group.left.weights, group.right.weights, n)
+            given = np.exp(logs - logs.max())
             group.given.append(given / given.sum())
         _summarize(group)
 
@@ -312,6 +321,7 @@ def _solve(group: Group, servers: int, scv: float, rates: Floats | None) -> Floa
     rest = n - k
     share, line, pace = _completing(group, states, rates)
     overtaking = 0.5 * servers * (servers - 1) / np.maximum(line, max(servers, 1)) ** 2 * min(scv, 1.0)
+    overtaking = np.where(line > servers, overtaking, 1.0)
     wanted = np.clip(1.0 / np.maximum(overtaking + share, 0.5), 1.0, 2.0)
     steps = np.where((k > 0) & (rest > 0), 1.0 + a.regular[k] * (wanted - 1.0), 1.0)
     chance = np.minimum(steps * share, 1.0)
@@ -373,11 +383,11 @@ def _solve(group: Group, servers: int, scv: float, rates: Floats | None) -> Floa
         up, down = (np.bincount(n_of, x * r, top) / held for r in (rate_of, pace_of))
         law = stationary(up[:-1], np.maximum(down[1:], TINY))
         x *= (law / held)[n_of]
+        x = np.maximum(x, TINY)  # what is out of a float's reach stays where it is
         before = x.copy()
         for _ in range(SWEEPS):
             gauss_seidel(x, matrix.indptr, matrix.indices, matrix.data, leaving)
-        x /= x.sum()
-        if np.abs(x - before).sum() < CLOSE:
+        if np.abs(x - before).sum() < CLOSE * x.sum():
             break
     joint = np.bincount(np.concatenate([np.arange(size)] * 2)[kept], x, size)
     for level in range(top):
@@ -397,4 +407,3 @@ def _reachable(
     entered[0] = True
     kept = np.flatnonzero(entered)
     return csr_array(matrix[kept][:, kept]), leaving[kept], kept
-
