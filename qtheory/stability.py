@@ -25,5 +25,6 @@ def check_stable(engine: Engine) -> None:
         if max(loads[at], alone) >= 1.0 and engine.hold != "refuse":
             raise ValueError(
                 f"disks[{i}] must not wait for room without end: full='wait' with a utilization of "
-                f"{max(loads[at], alone):.4g} >= 1" + ("" if loads[at] >= 1.0 else f" of what its buffer {disk.buffer} allows")
+                f"{max(loads[at], alone):.4g} >= 1"
+                + ("" if loads[at] >= 1.0 else f" of what its buffer {disk.buffer} allows")
             )
