@@ -14,8 +14,8 @@ hyperexponential, and lognormal laws, which are fitted). Groups:
 Bounds are set on the even cells and checked on the odd ones, which are held out: the table shows both. Writes a row for
 each cell and quantity to PATH (default: validation/results/guests_that_wait.csv). Per-disk quantities are those of the
 worst kind of disk, quantiles those at 99 %; a mean guest wait counts where it is above 0.05 mean service times and a
-probability of it (`waits_in_guest`) above 0.01. The script exits with status 1 when an error, half-width added where that is
-below 1 %, exceeds what `qtheory.solve.guests_that_wait.MEASURED` states. Some ten minutes.
+probability of it (`waits_in_guest`) above 0.01. The script exits with status 1 when an error, half-width added where
+that is below 1.5 %, exceeds what `qtheory.solve.guests_that_wait.MEASURED` states. Ten minutes.
 """
 
 from __future__ import annotations
@@ -173,8 +173,10 @@ def main() -> None:
             for name, answer, truth in compare(engine, state, run):
                 error, width = answer / truth.value - 1.0, truth.half_width / truth.value
                 rows.writerow(
-                    [group, label, i % 2, name, f"{answer:.6g}", f"{truth.value:.6g}", f"{truth.half_width:.2g}"]
-                    + [f"{error:.5f}"]
+                    [
+                        *(group, label, i % 2, name),
+                        *(f"{answer:.6g}", f"{truth.value:.6g}", f"{truth.half_width:.2g}", f"{error:.5f}"),
+                    ]
                 )
                 if width <= RESOLVED:
                     found = worst.setdefault((group, name), [0.0, 0.0])

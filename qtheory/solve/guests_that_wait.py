@@ -35,8 +35,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qtheory.arrivals import Closed, Poisson
-from qtheory.engine import Device, Disk, Engine
+from qtheory.arrivals import Arrivals, Closed, Poisson
+from qtheory.engine import Device, Disk, Engine, Full
 from qtheory.laws import Exponential, Law, PhaseType
 from qtheory.laws.fitting import PhaseTypeFit
 from qtheory.markov.birth_death import stationary
@@ -196,10 +196,15 @@ def _never_full(engine: Engine) -> SteadyState:
     """Disks with so much room that losing would lose nothing."""
     losing = [replace(disk, full="lost") for disk in engine.disks]
     same = Engine(losing, engine.device, engine.queue_length, engine.hold)
-    for method in (product_form, phase_type, fitted_service):
-        if (reason := method.refusal(same)) is None:
-            return replace(method.solve(same), method="guests_that_wait")
-    raise TooLargeError(reason)
+    if product_form.refusal(same) is None:
+        state = product_form.solve(same)
+    elif (reason := phase_type.refusal(same)) is None:
+        state = phase_type.solve(same)
+    elif (reason := fitted_service.refusal(same)) is None:
+        state = fitted_service.solve(same)
+    else:
+        raise TooLargeError(reason)
+    return replace(state, method="guests_that_wait")
 
 
 def _independent(engine: Engine) -> bool:
@@ -309,7 +314,7 @@ def _together(engine: Engine) -> SteadyState:
     server = _server(engine)
     disks = engine.disks
     told = (fitted_service.told(server.fitted),) if server.fitted else ()
-    kinds: dict[tuple[object, int, str], int] = {}
+    kinds: dict[tuple[Arrivals, int, Full], int] = {}
     for disk in disks:
         key = (disk.arrivals, disk.buffer, disk.full)
         kinds[key] = kinds.get(key, 0) + 1
@@ -437,7 +442,7 @@ def _disk_state(disk: Disk, law: Floats, server: Server) -> DiskState:
     """One disk, from the law of its number in guest and engine."""
     number = np.arange(len(law))
     most = disk.most
-    pmf = np.bincount(np.minimum(number, most), law, most + 1)
+    pmf = np.bincount(np.minimum(number, most), law, most + 1).astype(np.float64)
     if isinstance(disk.arrivals, Closed):
         throughput = float(law @ (disk.arrivals.outstanding - number)) / disk.arrivals.think_time
     else:
@@ -515,7 +520,7 @@ def measured(engine: Engine) -> tuple[dict[str, float], tuple[str, ...]]:
     for name, bound in MEASURED["small"].items() if len(disks) == 2 and _all_open(engine) else ():
         found[name] = max(bound, found.get(name, bound))
     bounds = {**unknown, "utilization": found["throughput"], "mean_in_flight": found["mean_in_system"], **found}
-    bounds.setdefault("blocking", math.inf)
+    bounds["mean_guest_wait"] = found.get("mean_guest_wait", found.get("disks.mean_guest_wait", math.inf))
     if _all_open(engine):
         bounds["blocking"] = 0.0
     warnings = tuple(

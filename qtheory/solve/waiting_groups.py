@@ -104,7 +104,8 @@ def single(rate: Floats, buffer: int, ratios: Floats) -> Group:
     law = np.zeros((len(rate), min(buffer, len(rate) - 1) + 1))
     law[numbers, np.minimum(numbers, buffer)] = 1.0
     waits = len(rate) - 1 > buffer
-    regular, behind = (numbers >= buffer) * float(waits), (numbers > buffer) * 1.0
+    regular = np.asarray((numbers >= buffer) & waits, dtype=np.float64)
+    behind = np.asarray(numbers > buffer, dtype=np.float64)
     return Group(1, rate, law, regular, behind, np.concatenate([[0.0], np.cumsum(np.log(ratios))]))
 
 
@@ -253,7 +254,7 @@ def _summarize(group: Group) -> None:
         law[n] = np.einsum("i,ij,ij->j", given, of_a[there], of_b[rest])
         rate[n] = given @ (a.rate[there] + b.rate[rest])
         waiting = given @ (a.behind[there] * mean_a[there] + b.behind[rest] * mean_b[rest])
-        behind[n] = waiting / max(given @ (mean_a[there] + mean_b[rest]), TINY)
+        behind[n] = waiting / max(float(given @ (mean_a[there] + mean_b[rest])), TINY)
     group.law = np.maximum(np.fft.irfft(law, size, axis=1), 0.0)
     group.law /= group.law.sum(axis=1, keepdims=True)
     group.rate, group.behind, group.regular = rate, behind, behind
@@ -368,8 +369,8 @@ def _solve(group: Group, servers: int, scv: float, rates: Floats | None) -> Floa
 
     shape = (2 * size, 2 * size)
     matrix = csr_array((np.concatenate(values), (np.concatenate(columns), np.concatenate(rows))), shape=shape)
-    leaving = np.bincount(np.concatenate(rows), np.concatenate(values), 2 * size)
-    matrix, leaving, kept = _reachable(matrix, leaving, steps, size)
+    leaving: Floats = np.bincount(np.concatenate(rows), np.concatenate(values), 2 * size).astype(np.float64)
+    matrix, leaving, kept = _reachable(matrix, leaving, size)
 
     n_of, k_of = np.tile(n, 2)[kept], np.tile(k, 2)[kept]
     pace_of, rate_of = np.tile(pace, 2)[kept], (a.rate[k_of] + b.rate[n_of - k_of])
@@ -398,9 +399,7 @@ def _solve(group: Group, servers: int, scv: float, rates: Floats | None) -> Floa
     return law
 
 
-def _reachable(
-    matrix: csr_array, leaving: Floats, steps: Floats, size: int
-) -> tuple[csr_array, Floats, NDArray[np.int64]]:
+def _reachable(matrix: csr_array, leaving: Floats, size: int) -> tuple[csr_array, Floats, NDArray[np.int64]]:
     """The chain without the states that nothing enters."""
     entered = np.asarray(matrix.sum(axis=1)).ravel() > 0.0
     entered[size:] &= leaving[size:] > 0.0
