@@ -11,7 +11,7 @@ from qtheory.engine import Engine
 
 
 def check_stable(engine: Engine) -> None:
-    """Raise ValueError, naming the disk, where guests wait without end. (There may be other reasons to: see `solve`.)"""
+    """Raise ValueError, naming the disk, where guests wait without end; what others take of the servers not counted."""
     loads: dict[int, float] = {}
     for i, (disk, device) in enumerate(zip(engine.disks, engine.devices, strict=True)):
         if isinstance(disk.arrivals, Closed) or disk.full != "wait":

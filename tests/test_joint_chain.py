@@ -75,8 +75,8 @@ def test_what_it_cannot_do_is_named():
     long = qt.Engine([disk(1.0, 30)] * 3, qt.Device(2, EXPONENTIAL))
     with pytest.raises(ValueError, match="joint_chain: it has more than 20000 states"):
         qt.solve(long, "joint_chain")
-    waits = qt.Engine([qt.Disk(qt.Poisson(1.0), buffer=2, full="wait")], qt.Device(2, EXPONENTIAL))
-    with pytest.raises(ValueError, match=r"joint_chain: disks\[0\] makes its guest wait for room without bound"):
+    waits = qt.Engine([qt.Disk(qt.Poisson(1.0), buffer=2, full="wait")], qt.Device(2, EXPONENTIAL), 1, "refuse")
+    with pytest.raises(ValueError, match=r"joint_chain: disks\[0\] makes its guest wait for room beside refusals"):
         qt.solve(waits, "joint_chain")
     state = qt.solve(EXACT["open"], "joint_chain")
     with pytest.raises(ValueError, match="wait_quantile is not available from method 'joint_chain'"):

@@ -1,7 +1,7 @@
 """How far the answer for guests that wait is from simulation: python -m validation.guests_that_wait [PATH]
 
-Cells: a Latin hypercube over 2 to 64 disks, buffers of 1 to 64, 1 to 64 servers, utilization 0.3 to 0.95, service of scv
-0.1 to 10 (exponential in half of the cells, so that buffers smaller than the servers occur; else Erlang,
+Cells: a Latin hypercube over 2 to 64 disks, buffers of 1 to 64, 1 to 64 servers, utilization 0.3 to 0.95, service of
+scv 0.1 to 10 (exponential in half of the cells, so that buffers smaller than the servers occur; else Erlang,
 hyperexponential, and lognormal laws, which are fitted). Groups:
 
     equal       equal disks, every buffer with room for as many as the servers

@@ -59,7 +59,8 @@ class Simulation(Result):
     Times in seconds, rates per second. `blocking` is the fraction of arrivals refused, `mean_wait` the time from
     acceptance to the start of service (with a rate curve: to submission), `mean_response` to completion, over the
     accepted; `mean_guest_wait` from arrival to acceptance, the mean number waiting in the guests over the throughput.
-    `mean_in_system` counts the accepted, `mean_in_flight` the submitted; `utilization` is the fraction of servers that are busy, in the mean over the devices (with a rate curve: throughput over the largest rate).
+    `mean_in_system` counts the accepted, `mean_in_flight` the submitted; `utilization` is the fraction of servers
+    that are busy, in the mean over the devices (with a rate curve: throughput over the largest rate).
     `in_system_pmf[n]` is the fraction of the time with n in the system. `error_bounds` are relative half-widths.
     """
 

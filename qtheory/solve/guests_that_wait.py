@@ -9,18 +9,18 @@ guests only it is that of M/M/c, M/PH/c: exact, whatever the disks. If some K_i 
 and n = Σ min(N_i, K_i) are in the engine, at min(n, c) servers.
 
 **The split.** What is left is how many of T wait in the guests. With one disk that is all but the first K: exact. When
-the disks cannot fill the servers together, Σ K_i <= c, none sees another, and each is M/M/K_i, M/PH/K_i by itself: exact.
-Otherwise the disks are put together group by group (`waiting_groups.py`), with the total as above. Under exponential
-service the completion rate follows from the split, so that buffers smaller than the servers, rate curves, and
-mixtures with disks that lose or are closed are covered too; under phase-type service the completion rate at each total
-is that of the chain M(T)/PH/c, T and the phases of the servers (`phase_type.py`), with the arrival rates at each total
-that the split gives where some disks lose or are closed. A service law that is not phase-type is fitted
+the disks cannot fill the servers together, Σ K_i <= c, none sees another, and each is M/M/K_i, M/PH/K_i by itself:
+exact. Otherwise the disks are put together group by group (`waiting_groups.py`), with the total as above. Under
+exponential service the completion rate follows from the split, so that buffers smaller than the servers, rate curves,
+and mixtures with disks that lose or are closed are covered too; under phase-type service the completion rate at each
+total is that of the chain M(T)/PH/c, T and the phases of the servers (`phase_type.py`), with the arrival rates at
+each total that the split gives where some disks lose or are closed. A service law that is not phase-type is fitted
 (`fitted_service.py`).
 
-**Waits** count from acceptance, and follow from the means by Little's law, in the engine and in the guests. Whatever the
-order, an accepted request leaves behind on acceptance what departures do: it finds j others in the engine with
-probability P(n = j + 1) μ(j + 1)/X. So the law of n gives the laws of wait and response under exponential service; with
-phases, those that go with the total are taken.
+**Waits** count from acceptance, and follow from the means by Little's law, in the engine and in the guests. Whatever
+the order, an accepted request leaves behind on acceptance what departures do: it finds j others in the engine with
+probability P(n = j + 1) μ(j + 1)/X. So the law of n gives the laws of wait and response under exponential service;
+with phases, those that go with the total are taken.
 
 Where no total that matters would fill a buffer, the answer is that of disks that lose.
 """

@@ -6,9 +6,9 @@ chain is explored until no new state turns up, and its stationary law found by s
 other methods leave out or approximate: caps, phase-type service of unlike disks, devices of their own behind a line,
 closed guests with more requests than their buffer holds. But the orders of a line are many, so it must be short.
 
-Where open guests wait for room there is no end to the states. Then arrivals that find a total of M, guests included, are
-left out, and M is raised, by how fast the total's law falls off, until they are fewer than `CUT` of all: what is left out
-is stated in the error bounds.
+Where open guests wait for room there is no end to the states. Then arrivals that find a total of M, guests included,
+are left out, and M is raised, by how fast the total's law falls off, until they are fewer than `CUT` of all: what is
+left out is stated in the error bounds.
 
 The rules are the simulator's. An accepted request joins the engine's line; the oldest there whose disk is below its cap
 takes a free slot and joins its device's line; the oldest there takes a free server. A saturated guest
@@ -64,6 +64,9 @@ def refusal(engine: Engine) -> str | None:
             device.service.phase_type()
         except TypeError as error:
             return str(error)
+    endless = sum(isinstance(disk.arrivals, Poisson) and disk.full == "wait" for disk in engine.disks)
+    if math.comb(FIRST_CUT + endless, endless) > MOST_STATES:
+        return f"it has more than {MOST_STATES} states"
     if _orders(engine) > MOST_STATES or _stationary_states(engine) is None:
         return f"it has more than {MOST_STATES} states"
     return None
@@ -133,8 +136,8 @@ def solve(engine: Engine) -> SteadyState:
 def _stationary_states(engine: Engine) -> tuple[list[State], NDArray[np.float64], float] | None:
     """All states that can be reached, their stationary law, and what was left out; None when there are too many.
 
-    The part of the arrivals left out, times the largest total, bounds what they would add to a mean, nearly: beyond that
-    total the law falls off geometrically.
+    The part of the arrivals left out, times the largest total, bounds what they would add to a mean, nearly: beyond
+    that total the law falls off geometrically.
     """
     without_end = any(isinstance(disk.arrivals, Poisson) and disk.full == "wait" for disk in engine.disks)
     most = max(FIRST_CUT, 2 * engine.most) if without_end else math.inf

@@ -13,17 +13,17 @@ nothing changes, as flow-equivalent stations are used (Chandy, Herzog and Woo, 1
 There is no product form: with one guest waiting and another not, taking one of each out in one order or the other
 gives different rates as soon as anything waits for a server, since then n/μ(n) is not constant.
 
-**The line remembers.** A request that leaves a disk whose guest waits is followed by another at the tail of the line. So
-such a disk's departures are more regular than if every order were equally likely: with one request of each of two
-disks in the engine they alternate. To be as regular, a departure of A's takes m steps, taken with probability m n_A/n at
-each completion, with 1 <= m <= 2 and on average
+**The line remembers.** A request that leaves a disk whose guest waits is followed by another at the tail of the line.
+So such a disk's departures are more regular than if every order were equally likely: with one request of each of two
+disks in the engine they alternate. To be as regular, a departure of A's takes m steps, taken with probability m n_A/n
+at each completion, with 1 <= m <= 2 and on average
 
     1/m = n_A/n + c(c − 1)/(2n²) · min(scv, 1),
 
 n being all in the line and at the servers: at one server all of m − 1 is due to the line; service by many servers
 undoes it. (The half is fitted: the other terms follow from a geometric number of completions until the own departure
-when in service, and n − c before.) Where only a part of A's requests in the engine have others waiting behind them, m − 1
-is that part of it. This makes two disks of one request at one server exact; what it is worth otherwise,
+when in service, and n − c before.) Where only a part of A's requests in the engine have others waiting behind them, m
+− 1 is that part of it. This makes two disks of one request at one server exact; what it is worth otherwise,
 `validation/guests_that_wait.py` measured.
 
 Each chain is solved by Gauss-Seidel sweeps and an exact solution for the totals in turn (Takahashi, 1975).
@@ -153,8 +153,8 @@ def settle(
 ) -> Floats:
     """Find the groups' laws; returns that of the total.
 
-    `total` is a first guess of P(M in all). The engine completes requests at rates[n] with n in it; or, where `rates` is
-    None, `again` gives for the arrival rates at each total the law of the total and the completion rate at each.
+    `total` is a first guess of P(M in all). The engine completes requests at rates[n] with n in it; or, where `rates`
+    is None, `again` gives for the arrival rates at each total the law of the total and the completion rate at each.
     """
     root = made[-1]
     _first_guess(made, total)
