@@ -18,7 +18,7 @@ def check_stable(engine: Engine) -> None:
             continue
         at = 0 if engine.shared else i
         depth = sum(d.most for d in engine.disks) if engine.shared else disk.most
-        slots = engine.queue_length or depth
+        slots = min(engine.queue_length or depth, device.servers or len(device.curve or ()))
         cap = engine.caps[i] if engine.caps is not None else slots
         loads[at] = loads.get(at, 0.0) + disk.arrivals.rate / float(max(device.rates(min(depth, slots))))
         alone = disk.arrivals.rate / float(max(device.rates(min(disk.most, slots, cap))))
