@@ -539,6 +539,8 @@ def _within_grid(engine: Engine, servers: int, service: Law) -> bool:
     slots = min(servers, engine.queue_length or servers)
     return (
         2 <= len(disks) <= 64
+        # a few unlike disks under variable service were found 13 % off on mean wait, and 70 % on mean guest wait
+        and (service.scv <= 1.0 + ALIKE or len(disks) >= 8 or len(set(disks)) == 1)
         and len({(disk.arrivals, disk.buffer) for disk in disks}) <= 2
         and max(rates) <= 4.0 * (1.0 + ALIKE) * min(rates)
         and max(most) <= min(64, 4 * min(most))
