@@ -405,7 +405,7 @@ def _settled(made: list[Group], top: int, server: Server, engine: Engine) -> tup
     most = np.full(top + 1, sum(_fastest(disk) for disk in engine.disks))
     if server.rates is not None:
         if root.left is None:
-            return stationary(root.rate[:-1], (root.law @ server.rates)[1:]), None
+            return stationary(root.rate[:-1], (root.law @ server.rates[: root.law.shape[1]])[1:]), None
         pace = server.rates[np.minimum(np.arange(top + 1), server.servers)]
         if not _indifferent(engine, server):
             pace = pace * SLOWER
