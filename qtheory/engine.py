@@ -188,6 +188,11 @@ class Disk:
             return self.arrivals.outstanding > self.buffer
         return self.full == "wait"
 
+    @property
+    def always_in_guest(self) -> int:
+        """Requests that a saturated guest has waiting for room in the buffer, at all times."""
+        return self.arrivals.outstanding - self.most if isinstance(self.arrivals, Closed) and self.saturated else 0
+
     def arrival_rates(self) -> NDArray[np.float64]:
         """Arrival rate [1/s] with 0, 1, ..., most − 1 of the disk's requests in the system; of bursts the mean."""
         if not isinstance(self.arrivals, Closed):

@@ -85,6 +85,7 @@ class Twin:
         self.count = [0] * n
         self.line: list[Request] = []
         self.guest = [deque() for _ in range(n)]
+        self.waited = np.zeros(n)
         self.thinking = [[] for _ in range(n)]
         self.accepted = 0
         self.pools = [iter(_cycle(pool)) for pool in script.pools]
@@ -178,6 +179,7 @@ class Twin:
                 rate = station.rate()
                 for request in station.serving:
                     request.left -= (time - self.now) * rate
+        self.waited += [len(waiting) * (time - self.now) for waiting in self.guest]
         self.now = time
 
     def step(self, until=math.inf, *, draining=False):
@@ -238,8 +240,11 @@ def _cycle(array):
         yield from np.asarray(array).tolist()
 
 
-def play(engine, script, ended, stops=()):
-    """Requests in the order in which they end (refused ones included), and the drain at each stop."""
+def play(engine, script, ended, stops=(), waited=None):
+    """Requests in the order in which they end (refused ones included), and the drain at each stop.
+
+    `waited` gets the seconds that each disk's requests have waited in the guest.
+    """
     twin, drains, due = Twin(engine, script), [], deque(stops)
     while len(twin.done) < ended:
         before = len(twin.done)
@@ -250,4 +255,6 @@ def play(engine, script, ended, stops=()):
         if not due and not twin.step():
             break
         assert len(twin.done) - before <= 1
+    if waited is not None:
+        waited[:] = twin.waited
     return twin.done, drains

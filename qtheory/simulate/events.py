@@ -124,7 +124,9 @@ class Guests(NamedTuple):
     tail: Ints
     """Requests of open disks that wait for room."""
     waiting: Ints
-    """How many requests of a closed disk wait for room."""
+    """How many requests of the disk wait for room."""
+    waiting_since: Floats
+    """When that last changed."""
     think_key: Floats
     think_item: Ints
     thinking: Ints
@@ -270,6 +272,14 @@ def _spend(rules, guests, disk, now, area, disk_pmf):  # type: ignore[no-untyped
 
 
 @inlined
+def _wait_in_guest(guests, disk, change, now, guest_area):  # type: ignore[no-untyped-def]
+    """One request more or less waits in the disk's guest: book the time that so many have waited."""
+    guest_area[disk] += guests.waiting[disk] * (now - guests.waiting_since[disk])
+    guests.waiting_since[disk] = now
+    guests.waiting[disk] += change
+
+
+@inlined
 def _accept(rules, flight, requests, guests, place, area, disk_pmf):  # type: ignore[no-untyped-def]
     """Accept the request in this place: it joins its disk's line, and goes on if it may."""
     disk = requests.disk[place]
@@ -328,7 +338,7 @@ def _refused(rules, flight, guests, disk):  # type: ignore[no-untyped-def]
 def run(  # type: ignore[no-untyped-def]
     rules, flight, copy, requests, guests, time, arrival_disk, arrival_work, exhausted, service_pool, think_pool,
     gap_pool, with_lines, ended, limit, out_disk, out_accepted, out_start, out_completion, out_drain, drains, areas,
-    area, pmf, disk_pmf,
+    area, guest_area, pmf, disk_pmf,
 ):  # fmt: skip
     """Run until `limit` requests have ended or something runs out; return why, requests ended, drains looked at."""
     devices = len(rules.servers)
@@ -368,7 +378,7 @@ def run(  # type: ignore[no-untyped-def]
             guests.thinking[disk] -= 1
             enter(flight.next_event, leaf, guests.think_key[base] if guests.thinking[disk] > 0 else math.inf)
             if guests.present[disk] >= rules.buffer[disk]:
-                guests.waiting[disk] += 1
+                _wait_in_guest(guests, disk, 1, now, guest_area)
             elif _refused(rules, flight, guests, disk):
                 _think(rules, flight, guests, disk, think_pool)
             else:
@@ -387,13 +397,14 @@ def run(  # type: ignore[no-untyped-def]
                 first = guests.head[disk]
                 if first >= 0:
                     guests.head[disk] = requests.link[first] if first != guests.tail[disk] else -1
+                    _wait_in_guest(guests, disk, -1, now, guest_area)
                     _accept(rules, flight, requests, guests, first, area, disk_pmf)
             elif rules.think[disk] == 0.0:
                 _submit_closed(rules, flight, requests, guests, disk, service_pool, area, disk_pmf)
             else:
                 _think(rules, flight, guests, disk, think_pool)
                 if guests.waiting[disk] > 0:
-                    guests.waiting[disk] -= 1
+                    _wait_in_guest(guests, disk, -1, now, guest_area)
                     _submit_closed(rules, flight, requests, guests, disk, service_pool, area, disk_pmf)
         elif now == arrives:
             guests.numbers[3] = cursor + 1
@@ -406,6 +417,7 @@ def run(  # type: ignore[no-untyped-def]
                 else:
                     requests.link[guests.tail[disk]] = place
                 guests.tail[disk] = place
+                _wait_in_guest(guests, disk, 1, now, guest_area)
             elif full or _refused(rules, flight, guests, disk):
                 out_disk[ended], out_accepted[ended] = disk, now
                 out_start[ended] = out_completion[ended] = math.nan
@@ -420,6 +432,7 @@ def run(  # type: ignore[no-untyped-def]
             guests.numbers[5] += 1
     for disk in range(len(rules.device)):
         _spend(rules, guests, disk, flight.clock[0], area, disk_pmf)
+        _wait_in_guest(guests, disk, 0, flight.clock[0], guest_area)
     return DONE, ended, drains
 
 
@@ -474,7 +487,8 @@ class EventRun:
             present=np.zeros(n, np.int64),
             head=np.full(n, -1),
             tail=np.full(n, -1),
-            waiting=np.zeros(n, np.int64),
+            waiting=np.array([d.always_in_guest for d in disks]),
+            waiting_since=np.zeros(n),
             think_key=np.zeros(sum(thinkers) + 1),
             think_item=np.zeros(sum(thinkers) + 1, np.int64),
             thinking=np.zeros(n, np.int64),
@@ -555,7 +569,8 @@ class EventRun:
             why, ended, drains = run(
                 self._rules, self._flight, self._copy, self._requests, self._guests, *self._open, self._exhausted,
                 self._service_pool, self._think_pool, self._gap_pool, self._with_lines, ended, limit, disk, accepted,
-                start, completion, drain, drains, areas, tally.disk_area, tally.pmf, tally.disk_pmf,
+                start, completion, drain, drains, areas, tally.disk_area, tally.guest_area, tally.pmf,
+                tally.disk_pmf,
             )  # fmt: skip
             if why == DONE:
                 break

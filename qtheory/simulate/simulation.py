@@ -28,6 +28,7 @@ class DiskSimulation:
     throughput: Estimate
     blocking: Estimate
     mean_wait: Estimate
+    mean_guest_wait: Estimate
     mean_response: Estimate
     mean_in_system: Estimate
     pmf: Floats
@@ -57,14 +58,16 @@ class Simulation(Result):
 
     Times in seconds, rates per second. `blocking` is the fraction of arrivals refused, `mean_wait` the time from
     acceptance to the start of service (with a rate curve: to submission), `mean_response` to completion, over the
-    accepted. `mean_in_system` counts the accepted, `mean_in_flight` the submitted; `utilization` is the fraction of
-    servers that are busy, in the mean over the devices (with a rate curve: throughput over the largest rate).
+    accepted; `mean_guest_wait` from arrival to acceptance, the mean number waiting in the guests over the throughput.
+    `mean_in_system` counts the accepted, `mean_in_flight` the submitted; `utilization` is the fraction of servers
+    that are busy, in the mean over the devices (with a rate curve: throughput over the largest rate).
     `in_system_pmf[n]` is the fraction of the time with n in the system. `error_bounds` are relative half-widths.
     """
 
     throughput: Estimate
     blocking: Estimate
     mean_wait: Estimate
+    mean_guest_wait: Estimate
     mean_response: Estimate
     mean_in_system: Estimate
     mean_in_flight: Estimate
@@ -100,6 +103,7 @@ class Books:
     wait: Floats
     response: Floats
     disk_areas: Floats
+    guest_areas: Floats
     areas: Floats
     duration: Floats
     drains: Floats
@@ -120,6 +124,7 @@ def answer(
         "throughput": ratio(finished, books.duration),
         "blocking": _blocking(refused, finished, any(refusable)),
         "mean_wait": ratio(books.wait.sum(axis=1), finished),
+        "mean_guest_wait": ratio(books.guest_areas.sum(axis=1), finished),
         "mean_response": ratio(response, finished),
         "mean_in_system": ratio(books.areas[:, 0], books.duration),
         "mean_in_flight": ratio(books.areas[:, 1], books.duration),
@@ -130,6 +135,7 @@ def answer(
             throughput=ratio(books.finished[:, i], books.duration),
             blocking=_blocking(books.refused[:, i], books.finished[:, i], refusable[i]),
             mean_wait=ratio(books.wait[:, i], books.finished[:, i]),
+            mean_guest_wait=ratio(books.guest_areas[:, i], books.finished[:, i]),
             mean_response=ratio(books.response[:, i], books.finished[:, i]),
             mean_in_system=ratio(books.disk_areas[:, i], books.duration),
             pmf=_normalized(pmf),

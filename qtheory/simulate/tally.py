@@ -79,6 +79,7 @@ class Tally:
         self.wait = np.zeros((SEGMENTS, disks))
         self.response = np.zeros((SEGMENTS, disks))
         self.disk_areas = np.zeros((SEGMENTS, disks))
+        self.guest_areas = np.zeros((SEGMENTS, disks))
         self.duration = np.zeros(SEGMENTS)
         self.areas = np.zeros((SEGMENTS, 2))
         self.drains = np.zeros((SEGMENTS, 2))
@@ -111,6 +112,12 @@ class Tally:
     def disk_area(self) -> Floats:
         """Seconds spent in the system by each disk's requests, in this segment."""
         row: Floats = self.disk_areas[self.segment]
+        return row
+
+    @property
+    def guest_area(self) -> Floats:
+        """Seconds spent waiting in the guest by each disk's requests, in this segment."""
+        row: Floats = self.guest_areas[self.segment]
         return row
 
     @property

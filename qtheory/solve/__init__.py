@@ -8,6 +8,7 @@
 | `phase_type` | one shared device of phase-type service, one line | exact for one disk, else approximate |
 | `markovian_arrivals` | the same with bursty arrivals | exact for one disk, else approximate |
 | `disk_by_disk` | one device a disk, nothing shared, any service and arrivals | as each disk alone |
+| `guests_that_wait` | one shared device, one line, guests that wait for room | exact for one disk, else approximate |
 | `joint_chain` | any small engine of phase-type service, state by state | exact, without quantiles |
 | `fitted_service` | one shared device of any service law, one line | approximate |
 | `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from qtheory.arguments import choice
 from qtheory.engine import Engine
+from qtheory.stability import check_stable
 
 if TYPE_CHECKING:
     from qtheory.solve.steady_state import SteadyState
@@ -32,6 +34,7 @@ METHODS = (
     "phase_type",
     "markovian_arrivals",
     "disk_by_disk",
+    "guests_that_wait",
     "joint_chain",
     "fitted_service",
     "flow_equivalent",
@@ -57,7 +60,8 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     Raises
     ------
     ValueError
-        When the named method, or every method, does not cover the engine; the message says why.
+        When the named method, or every method, does not cover the engine; the message says why. When guests would
+        wait without end because their arrivals exceed what can be served.
 
     Examples
     --------
@@ -74,6 +78,7 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
     choice("method", method, ("auto", *METHODS))
+    check_stable(engine)
     name, passed_over = choose(engine, method)
     state: SteadyState = import_module(f"qtheory.solve.{name}").solve(engine)
     return replace(state, passed_over=passed_over)

@@ -21,9 +21,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, eye_array, kron
+
+from qtheory.markov.sweeps import gauss_seidel
 
 Floats = NDArray[np.float64]
 CLOSE = 1e-7
@@ -87,7 +88,7 @@ class Split:
     def sweep(self, x: Floats) -> None:
         """One Gauss-Seidel sweep up the levels and one down, in place."""
         m = self._incoming
-        _sweep(x, m.indptr, m.indices, m.data, self._leaving)
+        gauss_seidel(x, m.indptr, m.indices, m.data, self._leaving)
 
     def _rates(self) -> csr_array:
         """All transition rates."""
@@ -118,19 +119,6 @@ def _moves(weight: Floats, to: NDArray[np.int64], numbers: NDArray[np.int64]) ->
     """Each row's weight in the column of the number it moves to, where that is allowed."""
     there = (to >= numbers[0]) & (to <= numbers[-1]) & (weight > 0.0)
     return coo_array((weight[there], (np.flatnonzero(there), to[there] - numbers[0])), shape=(len(to), len(numbers)))
-
-
-@njit(cache=True)
-def _sweep(x: Any, begin: Any, source: Any, rate: Any, leaving: Any) -> None:
-    n = len(x)
-    for way in range(2):
-        for k in range(n):
-            i = k if way == 0 else n - 1 - k
-            total = 0.0
-            for e in range(begin[i], begin[i + 1]):
-                if source[e] != i:
-                    total += rate[e] * x[source[e]]
-            x[i] = total / leaving[i]
 
 
 def converge(split: Split, levels: list[Floats], solve: Callable[[list[Floats]], list[Floats]]) -> list[Floats]:

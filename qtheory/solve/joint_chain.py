@@ -7,6 +7,10 @@ sparse elimination. This covers what the other methods leave out or approximate:
 disks, devices of their own behind a line, bursty disks, closed guests with more requests than their buffer holds. But
 the orders of a line are many, so it must be short.
 
+Where open guests wait for room there is no end to the states. Then arrivals that find a total of M, guests included,
+are left out, and M is raised, by how fast the total's law falls off, until they are fewer than `CUT` of all: what is
+left out is stated in the error bounds.
+
 The rules are the simulator's. An accepted request joins the engine's line; the oldest there whose disk is below its cap
 takes a free slot and joins its device's line; the oldest there takes a free server. A saturated guest
 submits again as soon as one of its requests has finished and its successor has been served.
@@ -31,6 +35,9 @@ from qtheory.solve.population import total_blocking
 from qtheory.solve.steady_state import QUANTITIES, DiskState, SteadyState
 
 MOST_STATES = 20_000
+CUT = 1e-9
+"""Part of the arrivals that may be left out."""
+FIRST_CUT = 16
 ROUNDING = 1e-10
 
 
@@ -52,30 +59,32 @@ class State(NamedTuple):
 def refusal(engine: Engine) -> str | None:
     """Why this method cannot answer for `engine`, or None."""
     for i, (disk, device) in enumerate(zip(engine.disks, engine.devices, strict=True)):
-        if not isinstance(disk.arrivals, Closed) and disk.full == "wait":
-            return f"disks[{i}] makes its guest wait for room without bound"
+        if _without_end(disk) and engine.hold == "refuse":
+            return f"disks[{i}] makes its guest wait for room beside refusals at queue_length"
         if device.service is None:
             return "a device is a rate curve"
         try:
             device.service.phase_type()
         except TypeError as error:
             return str(error)
-    if _orders(engine) > MOST_STATES or _explored(engine) is None:
+    endless = sum(_without_end(disk) for disk in engine.disks)
+    if math.comb(FIRST_CUT + endless, endless) > MOST_STATES:
+        return f"it has more than {MOST_STATES} states"
+    if _orders(engine) > MOST_STATES or _stationary_states(engine) is None:
         return f"it has more than {MOST_STATES} states"
     return None
 
 
 def solve(engine: Engine) -> SteadyState:
     """Solve an engine that has few states."""
-    found = _explored(engine)
+    found = _stationary_states(engine)
     assert found is not None
-    states, rows, columns, rates = found
-    pi = _stationary(len(states), rows, columns, rates)
+    states, pi, cut = found
 
     disks = engine.disks
     total = np.zeros(engine.most + 1)
     laws = [np.zeros(disk.most + 1) for disk in disks]
-    flow, offered, lost, waiting = (np.zeros(len(disks)) for _ in range(4))
+    flow, offered, lost, waiting, in_guest = (np.zeros(len(disks)) for _ in range(5))
     devices = [engine.device] if engine.device else engine.devices
     flight, busy = 0.0, np.zeros(len(devices))
     phases = _phases(engine)
@@ -86,13 +95,14 @@ def solve(engine: Engine) -> SteadyState:
             laws[i][n] += p
         for i in (*state.line, *(i for queue in state.queues for i in queue)):
             waiting[i] += p
+        in_guest += p * np.array(state.guest)
         flight += p * (sum(map(len, state.queues)) + sum(map(len, state.served)))
         busy += p * np.array([len(serving) for serving in state.served])
         for i, phase in (request for serving in state.served for request in serving):
             flow[i] += p * phases[i][2][phase]
         for i, rate in _coming(engine, state):
             offered[i] += p * rate
-            lost[i] += p * rate * (not _room(engine, i, present))
+            lost[i] += p * rate * (not _room(engine, i, present) and not disks[i].guest_waits)
     members = tuple(
         DiskState(
             throughput=float(flow[i]),
@@ -101,6 +111,7 @@ def solve(engine: Engine) -> SteadyState:
             mean_response=float(laws[i] @ np.arange(len(laws[i])) / flow[i]),
             mean_in_system=float(laws[i] @ np.arange(len(laws[i]))),
             pmf=laws[i],
+            mean_guest_wait=float((in_guest[i] + disks[i].always_in_guest) / flow[i]),
         )
         for i in range(len(disks))
     )
@@ -108,7 +119,7 @@ def solve(engine: Engine) -> SteadyState:
     return SteadyState(
         method="joint_chain",
         exact=True,
-        error_bounds=dict.fromkeys(QUANTITIES, ROUNDING),
+        error_bounds=dict.fromkeys(QUANTITIES, ROUNDING + cut),
         warnings=(),
         throughput=throughput,
         blocking=total_blocking(disks, members),
@@ -123,12 +134,36 @@ def solve(engine: Engine) -> SteadyState:
     )
 
 
+@lru_cache(maxsize=4)
+def _stationary_states(engine: Engine) -> tuple[list[State], NDArray[np.float64], float] | None:
+    """All states that can be reached, their stationary law, and what was left out; None when there are too many.
+
+    The part of the arrivals left out, times the largest total, bounds what they would add to a mean, nearly: beyond
+    that total the law falls off geometrically.
+    """
+    without_end = any(_without_end(disk) for disk in engine.disks)
+    most = max(FIRST_CUT, 2 * engine.most) if without_end else math.inf
+    while True:
+        found = _explored(engine, most)
+        if found is None:
+            return None
+        states, rows, columns, rates = found
+        pi = _stationary(len(states), rows, columns, rates)
+        total = np.array([sum(_present(state, len(engine.disks))) + sum(state.guest) for state in states])
+        left_out = float(pi[total == most].sum())
+        if left_out <= CUT:
+            mean = float(pi @ total)
+            return states, pi, left_out * most / mean if without_end else 0.0
+        before = float(pi[total == most - 1].sum())
+        decay = min(left_out / before, 0.99)
+        most += max(2, math.ceil(math.log(0.5 * CUT / left_out) / math.log(decay)))
+
+
 Explored = tuple[list[State], list[int], list[int], list[float]]
 
 
-@lru_cache(maxsize=4)
-def _explored(engine: Engine) -> Explored | None:
-    """All states that can be reached, and the rates between them; None when there are too many."""
+def _explored(engine: Engine, most: float) -> Explored | None:
+    """All states that can be reached with up to `most` requests, and the rates between them; None if too many."""
     number: dict[State, int] = {}
     states: list[State] = []
     rows: list[int] = []
@@ -153,18 +188,19 @@ def _explored(engine: Engine) -> Explored | None:
             return states, rows, columns, rates
         if len(states) > MOST_STATES:
             return None
-        for rate, after in _moves(engine, states[at]):
+        for rate, after in _moves(engine, states[at], most):
             rows.append(at)
             columns.append(enter(after))
             rates.append(rate)
     raise AssertionError("unreachable")
 
 
-def _moves(engine: Engine, state: State) -> Iterator[tuple[float, State]]:
+def _moves(engine: Engine, state: State, most: float) -> Iterator[tuple[float, State]]:
     """What can happen next, at which rate."""
     present = _present(state, len(engine.disks))
+    full = sum(present) + sum(state.guest) >= most
     for i, disk in enumerate(engine.disks):
-        rate = _arrival_rate(disk, present[i] + state.guest[i])
+        rate = 0.0 if full else _arrival_rate(disk, present[i] + state.guest[i])
         if rate > 0.0 and (_room(engine, i, present) or disk.guest_waits):
             for p, after in _submit(engine, state, i):
                 yield rate * p, after
@@ -175,7 +211,8 @@ def _moves(engine: Engine, state: State) -> Iterator[tuple[float, State]]:
             if k != j and silent > 0.0:
                 yield float(silent), on
             for i, share in zip(stream.disks, stream.shares, strict=True):
-                if arriving > 0.0 and _room(engine, i, present):
+                taken = not full and (_room(engine, i, present) or engine.disks[i].guest_waits)
+                if arriving > 0.0 and taken:
                     for p, after in _submit(engine, on, i):
                         yield float(arriving) * share * p, after
                 elif arriving > 0.0 and k != j:
@@ -265,6 +302,11 @@ def _coming(engine: Engine, state: State) -> Iterator[tuple[int, float]]:
     for stream, j in zip(engine.streams, state.bursts, strict=True):
         for i, share in zip(stream.disks, stream.shares, strict=True):
             yield i, share * float(stream.process.D1[j].sum())
+
+
+def _without_end(disk: Disk) -> bool:
+    """Whether any number of the disk's requests may wait in its guest."""
+    return not isinstance(disk.arrivals, Closed) and disk.full == "wait"
 
 
 def _circulating(disk: Disk) -> int:

@@ -413,7 +413,7 @@ def measured(engine: Engine, *, settled: bool) -> tuple[dict[str, float], tuple[
         and engine.most == sum(disk.most for disk in disks)
     )
     if within:
-        return MEASURED[bursts], () if bursts == "together" else (APART,)
+        return MEASURED[bursts] | {"mean_guest_wait": 0.0}, () if bursts == "together" else (APART,)
     return dict.fromkeys(QUANTITIES, math.inf), ("no error was measured here: compare with qt.simulate",)
 
 

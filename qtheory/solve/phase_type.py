@@ -458,7 +458,7 @@ def measured(engine: Engine, split: str) -> tuple[dict[str, float], tuple[str, .
     """Error bounds of the approximation, as measured, and what to warn of; `split` as in MEASURED."""
     warnings = (PLAIN,) if split == "plain" else ()
     if _within_grid(engine):
-        return MEASURED[split], warnings
+        return MEASURED[split] | {"mean_guest_wait": 0.0}, warnings
     return dict.fromkeys(QUANTITIES, math.inf), (*warnings, "no error was measured here: compare with qt.simulate")
 
 

@@ -121,6 +121,7 @@ def disk_state(
         mean_response=mean / throughput,
         mean_in_system=mean,
         pmf=law,
+        mean_guest_wait=disk.always_in_guest / throughput,
     )
 
 

@@ -15,6 +15,7 @@ QUANTITIES = (
     "throughput",
     "blocking",
     "mean_wait",
+    "mean_guest_wait",
     "mean_response",
     "mean_in_system",
     "mean_in_flight",
@@ -38,7 +39,10 @@ class DiskState:
     mean_in_system : float
         Mean number of its requests in the system.
     pmf : ndarray, shape (most + 1,)
-        pmf[k] = P(k of its requests are in the system).
+        pmf[k] = P(k of its requests are in the system). Where an open guest waits for room, pmf[-1] is the probability
+        that a request has to.
+    mean_guest_wait : float
+        From arrival to acceptance, in the guest [s].
     """
 
     throughput: float
@@ -47,6 +51,7 @@ class DiskState:
     mean_response: float
     mean_in_system: float
     pmf: NDArray[np.float64] = field(repr=False)
+    mean_guest_wait: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,8 @@ class SteadyState(Result):
     mean_wait, mean_response : float
         From acceptance to start of service, and to completion [s]. For a device given by a rate curve the wait is
         the wait for one of the Q slots only.
+    mean_guest_wait : float
+        From arrival to acceptance, in guests that wait for room in their buffer [s].
     mean_in_system, mean_in_flight : float
         Mean number accepted and not completed; of these, submitted to the device(s).
     utilization : float
@@ -80,6 +87,7 @@ class SteadyState(Result):
     throughput: float
     blocking: float
     mean_wait: float
+    mean_guest_wait: float = field(init=False)
     mean_response: float
     mean_in_system: float
     mean_in_flight: float
@@ -88,6 +96,10 @@ class SteadyState(Result):
     disks: tuple[DiskState, ...] = field(repr=False)
     passed_over: tuple[str, ...] = field(default=(), repr=False, compare=False)
     _sojourns: tuple[tuple[float, Sojourn], ...] | str = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        waiting = sum(disk.throughput * disk.mean_guest_wait for disk in self.disks)
+        object.__setattr__(self, "mean_guest_wait", waiting / self.throughput)
 
     def wait_quantile(self, p: float) -> float:
         """Time t [s] with P(wait <= t) >= p, over accepted requests of all disks; 0 < p < 1."""
