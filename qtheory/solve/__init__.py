@@ -10,6 +10,7 @@
 | `disk_by_disk` | one device a disk, nothing shared, any service and arrivals | as each disk alone |
 | `joint_chain` | any small engine of phase-type service, state by state | exact, without quantiles |
 | `fitted_service` | one shared device of any service law, one line | approximate |
+| `mixed_service` | one shared device, one line, disks of different service laws | approximate |
 | `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |
 """
 
@@ -34,6 +35,7 @@ METHODS = (
     "disk_by_disk",
     "joint_chain",
     "fitted_service",
+    "mixed_service",
     "flow_equivalent",
 )
 """In the order in which `method="auto"` asks them."""

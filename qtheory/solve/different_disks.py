@@ -87,7 +87,7 @@ class Split:
     def sweep(self, x: Floats) -> None:
         """One Gauss-Seidel sweep up the levels and one down, in place."""
         m = self._incoming
-        _sweep(x, m.indptr, m.indices, m.data, self._leaving)
+        sweep(x, m.indptr, m.indices, m.data, self._leaving)
 
     def _rates(self) -> csr_array:
         """All transition rates."""
@@ -121,7 +121,7 @@ def _moves(weight: Floats, to: NDArray[np.int64], numbers: NDArray[np.int64]) ->
 
 
 @njit(cache=True)
-def _sweep(x: Any, begin: Any, source: Any, rate: Any, leaving: Any) -> None:
+def sweep(x: Any, begin: Any, source: Any, rate: Any, leaving: Any) -> None:
     n = len(x)
     for way in range(2):
         for k in range(n):
