@@ -408,7 +408,9 @@ def _seen(device: Device, disk: Disk, name: str) -> Device:
     laws = dict(device.operations)
     if disk.operations is None:
         raise ValueError(f"{name} must have operations, a share of each: its device has laws for {', '.join(laws)}")
-    shares = {choice(f"operations of {name}", op, laws): share for op, share in dict(disk.operations).items() if share > 0.0}
+    shares = {op: share for op, share in dict(disk.operations).items() if share > 0.0}
+    for op in shares:
+        choice(f"operations of {name}", op, laws)
     if len(shares) == 1:
         return Device(device.servers, laws[next(iter(shares))])
     return Device(device.servers, Mixture([laws[op] for op in shares], list(shares.values())))

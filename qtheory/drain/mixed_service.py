@@ -1,4 +1,4 @@
-"""Drain of a shared device whose disks have different service laws: the chain of `solve/mixed_service.py`, arrivals off.
+"""Drain of a device shared by disks of different service laws: the chain of `solve/mixed_service.py`, arrivals off.
 
 The stop finds the stationary law of line and phases. How the line is shared is known then, and stays as it is in the
 mean while it is served in a random order: so the stationary states are parted by the work in a line, and from each part

@@ -86,6 +86,8 @@ def refusal(engine: Engine) -> str | None:
     if engine.one_law:
         return "all disks have the same service law"
     for i, disk in enumerate(engine.disks):
+        if disk.bursty:
+            return f"the arrivals of disks[{i}] are not Poisson"
         if disk.saturated:
             return f"disks[{i}] is saturated"
         if disk.guest_waits:
@@ -280,12 +282,14 @@ class MixedChain:
         def up(n: int) -> Floats:
             if n >= self.servers:
                 return np.diag(np.sum(rates[n], axis=0))
-            return sum_of(r[:, None] * start.toarray() for r, start in zip(rates[n], self.starts[n], strict=True))
+            return np.asarray(
+                _sum(r[:, None] * start.toarray() for r, start in zip(rates[n], self.starts[n], strict=True))
+            )
 
         def down(n: int) -> Floats | csr_array:
             if n <= self.servers:
                 return self.finishes[n]
-            return sum_of(head[:, None] * dense for head, dense in zip(heads[n], self._dense, strict=True))
+            return np.asarray(_sum(head[:, None] * dense for head, dense in zip(heads[n], self._dense, strict=True)))
 
         return stationary(0, self.top, up, lambda n: self.internals[min(n, self.servers)], down, lambda n: n)
 
@@ -296,8 +300,8 @@ class MixedChain:
         begin = np.concatenate([[0], np.cumsum([len(self.lines[self.waiting(n)]) * s for n, s in enumerate(sizes)])])
         rows, columns, values = [], [], []
 
-        def enter(at: int, to: int, block: object) -> None:
-            block = coo_array(block)
+        def enter(at: int, to: int, rates: Any) -> None:
+            block = coo_array(rates)
             rows.append(block.row + begin[at])
             columns.append(block.col + begin[to])
             values.append(block.data)
@@ -361,8 +365,7 @@ class MixedChain:
                 if through is not None:
                     waits[i] += float((coming * through).sum())
                     np.add.at(found[i, :, n - c], bins[n - c], coming)
-        slowest_first = np.argsort([-side.law.mean for side in self.sides])
-        fastest = int(slowest_first[-1])
+        fastest = int(np.argmin([side.law.mean for side in self.sides]))
         of_side = np.array([g for g, _ in kinds])
         better = in_line[fastest] / waits[of_side == fastest].sum() if waits[of_side == fastest].any() else 1.0
         steps = [self._step(chance) for chance in chances]
@@ -371,7 +374,8 @@ class MixedChain:
                 self.sides[g].kinds[k],
                 float(flow[i]),
                 float(waits[i] / flow[i]) * (better if g == fastest else 1.0),
-                *(self.sides[g].disk_law(k, weights) for weights in numbers[g]),
+                self.sides[g].disk_law(k, numbers[g, 0]),
+                self.sides[g].disk_law(k, numbers[g, 1]),
                 Waits(found[i] / flow[i], self.internals[c], steps, self.counts.leaving(c)),
             )
             for i, (g, k) in enumerate(kinds)
@@ -418,7 +422,7 @@ class MixedChain:
 
     def _step(self, chances: Floats) -> csr_array:
         """Rates at which one of all servers finishes and is succeeded, the next drawn by these chances."""
-        return csr_array(sum_of(x * rates for x, rates in zip(chances, self.succeed, strict=True)))
+        return csr_array(_sum(x * rates for x, rates in zip(chances, self.succeed, strict=True)))
 
     @property
     def pmf(self) -> Floats:
@@ -426,7 +430,7 @@ class MixedChain:
         return np.array([part.sum() for part in self.joint])
 
 
-def sum_of(terms: Iterable[Any]) -> Any:
+def _sum(terms: Iterable[Any]) -> Any:
     """Sum of matrices."""
     return reduce(operator.add, terms)
 
