@@ -54,6 +54,7 @@ from qtheory.markov.merging import arrival_rates, merge_all, split_all
 from qtheory.markov.phase_counts import PhaseCounts
 from qtheory.markov.uniformization import at_ticks
 from qtheory.solve.different_disks import CLOSE, MOST_ROUNDS, SWEEPS, sweep
+from qtheory.solve.fitted_service import of_fit
 from qtheory.solve.phase_type import reach
 from qtheory.solve.population import disk_state, total_blocking
 from qtheory.solve.sojourn import Quantity, WaitThenService
@@ -256,10 +257,9 @@ class MixedChain:
             before = x.copy()
             for _ in range(SWEEPS):
                 sweep(x, self._incoming.indptr, self._incoming.indices, self._incoming.data, self._leaving)
-            sums = [np.maximum(part.sum(axis=0), 1e-300) for part in parts]
-            exact = self._levels([part / total for part, total in zip(parts, sums, strict=True)])
-            for part, total, level in zip(parts, sums, exact, strict=True):
-                part *= level / total
+            exact = self._levels([_shares(part) for part in parts])
+            for part, level in zip(parts, exact, strict=True):
+                part *= level / np.maximum(part.sum(axis=0), 1e-300)
             if np.abs(x - before).sum() < CLOSE:
                 break
         return parts
@@ -270,9 +270,7 @@ class MixedChain:
         for side, a, line in zip(self.sides, self.present(n), self.lines[self.waiting(n)].T, strict=True):
             height = height + gammaln(a + 1) - gammaln(line + 1)[:, None] + side.height[np.minimum(a, self.top)]
         peak = height.max(axis=0)
-        possible = np.isfinite(peak)
-        weights = np.where(possible, np.exp(height - np.where(possible, peak, 0.0)), 1.0)
-        return np.asarray(weights / weights.sum(axis=0))
+        return _shares(np.exp(height - np.where(np.isfinite(peak), peak, 0.0)))
 
     def _levels(self, split: list[Floats]) -> list[Floats]:
         """P(n, phases) for P(line | n, phases)."""
@@ -435,6 +433,12 @@ def _sum(terms: Iterable[Any]) -> Any:
     return reduce(operator.add, terms)
 
 
+def _shares(part: Floats) -> Floats:
+    """Each column divided by its sum; equal shares where nothing is."""
+    total = part.sum(axis=0)
+    return np.where(total > 0.0, part / np.where(total > 0.0, total, 1.0), 1.0 / len(part))
+
+
 def _lines(most: Sequence[int], longest: int) -> tuple[list[Ints], list[list[tuple[Ints, Ints]]]]:
     """How the requests of a line may be shared by sides that have at most `most`; rows for 0, 1, ..., longest.
 
@@ -505,6 +509,7 @@ class Mixed:
     chain: MixedChain
 
     @classmethod
+    @lru_cache(maxsize=4)
     def of(cls, engine: Engine) -> Mixed:
         """Solve an engine that is not refused."""
         plan = _plan(engine)
@@ -522,6 +527,11 @@ class Mixed:
             if max(abs(flows[kind] / before[kind] - 1.0) for kind in flows) < SETTLED:
                 break
         return mixed
+
+    @property
+    def region(self) -> str:
+        """The errors that apply, in the words of MEASURED."""
+        return "parted" if all(len(group) == 1 for group in self.groups) else "pooled"
 
     def parts(self) -> list[Part]:
         """Each kind of disks."""
@@ -615,6 +625,12 @@ def _fit(law: Law, phases: int, servers: int) -> PhaseTypeFit:
 
 MEASURED: dict[str, dict[str, float]] = {}
 DRAIN = "drain"
+
+
+def of_fits(mixed: Mixed, quantity: str) -> float:
+    """What the fits in place of laws add to the error bound of a quantity: that of the worst of them."""
+    kind = "response_quantile" if quantity.startswith("drain") else quantity
+    return max(of_fit(fit, kind) for fit in mixed.fits)
 
 
 def bounds_of(mixed: Mixed, region: str | None = None) -> tuple[dict[str, float], tuple[str, ...]]:
