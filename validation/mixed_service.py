@@ -1,15 +1,15 @@
 """How far disks of different service laws on one shared device are from simulation: python -m validation.mixed_service
 
 Cells: a Latin hypercube over 2 to 16 disks, buffers of 1 to 32, 1 to 32 servers, utilization 0.3 to 1.2, mean service
-times up to 100 times apart, scv 0.1 to 10. In half of the cells the disks are of two or three kinds, in the other half of
-up to 16. Two thirds of the laws are Erlang or hyperexponential, the others lognormal. After these come small engines,
-solved exactly instead of simulated. Drains are compared as well.
+times up to 100 times apart, scv 0.1 to 10. In half of the cells the disks are of two or three kinds, in the other half
+of up to 16. Two thirds of the laws are Erlang or hyperexponential, the others lognormal. After these come small
+engines, solved exactly instead of simulated. Drains are compared as well.
 
-Writes a row for each cell and quantity to validation/results/mixed_service.csv (or the path given): what the answer, the
-truth and its half-width are, the relative error, and how much of it the fits of the laws account for by their own
-bounds. Every other cell sets the bounds: the largest error with its half-width, less the fits' part, is what
-`qtheory.solve.mixed_service.MEASURED` states. The rest are held out, and the share of them within the bounds is printed,
-by quantity. Errors count where the half-width is below 2 %. A quarter of an hour.
+Writes a row for each cell and quantity to validation/results/mixed_service.csv (or the path given): the answer, the
+truth and its half-width, the relative error, and what the fits in place of laws add to the bound. Half of the cells set
+the bounds: the largest error with its half-width, less the fits' part, is what `qtheory.solve.mixed_service.MEASURED`
+states. The rest are held out: how many of their errors the bounds hold is printed, by quantity. Errors count where the
+half-width is below 2 %. A quarter of an hour.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ def cells() -> Iterator[tuple[str, qt.Engine]]:
         kinds = min(n, 2 + int(2 * f)) if i % 2 == 0 else max(2, round(n**f))
         servers = round(32.0**b)
         means = np.concatenate([[1.0], 100.0 ** (d * np.sort(rng.random(kinds - 2))), [100.0**d]])
-        laws = [_law(float(mean), 10.0 ** (2.0 * x - 1.0), rng.random()) for mean, x in zip(means, rng.random(kinds))]
+        laws = [
+            _law(float(mean), 10.0 ** (2.0 * x - 1.0), rng.random())
+            for mean, x in zip(means, rng.random(kinds), strict=True)
+        ]
         loads = 4.0 ** (g * rng.random(kinds))
         buffers = np.maximum(1, np.round(32.0**e * 4.0 ** (h * (rng.random(kinds) - 0.5)))).astype(int).clip(1, 32)
         members = np.arange(n) % kinds
@@ -106,7 +109,7 @@ def main() -> None:
     held: list[tuple[str, str, str, float, float]] = []
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow("cell,region,set,quantity,answer,truth,half_width,relative_error,fit".split(","))
+        rows.writerow(["cell", "region", "set", "quantity", "answer", "truth", "half_width", "relative_error", "fit"])
         for i, (label, engine) in enumerate(itertools.chain(cells(), small())):
             if (reason := refusal(engine)) is not None:
                 print(f"{label:70} {reason}", flush=True)
@@ -154,7 +157,8 @@ def main() -> None:
             inside = [e <= max(error, 0.0) + f for e, f, _ in kept]
             worst = max(kept, default=(0.0, 0.0, ""))
             print(
-                f"{region:8} {name:20} {max(error, 0.0):.2%} ({label}); held out {sum(inside)} of {len(inside)}, worst {worst[0]:.2%} ({worst[2]})"
+                f"{region:8} {name:20} {max(error, 0.0):.2%} ({label}); "
+                f"held out {sum(inside)} of {len(inside)}, worst {worst[0]:.2%} ({worst[2]})"
             )
 
 

@@ -73,9 +73,13 @@ KEPT = 0.4
 """Of the line that `reach` keeps, where levels fade to 1e-40; here 1e-16 will do."""
 SETTLED = 1e-3
 PASSES = 4
-EDGES = (0.25, 0.5, 0.75, 0.9, 0.96, 0.99)
+EDGES = (0.3, 0.6, 0.85, 0.96)
 """Between bins of lines by how much work a request in them has, as fractions of all, for the laws of waits."""
 TAIL = 1e-12
+LARGEST_WORK = 2e10
+"""Of the law of a kind's wait: products of numbers, about a nanosecond each."""
+MOST_FITTED = 4
+"""Phases of a fit."""
 
 
 def refusal(engine: Engine) -> str | None:
@@ -192,6 +196,12 @@ class Waits:
         from qtheory.markov.phase_line import follow
 
         clock = float(self.leaving.max())
+        longest = max((len(np.flatnonzero(line.sum(axis=1) > TAIL)) for line in self.found), default=0)
+        # until the tail is reached, some thirty of the slowest phases go by, and the line
+        ticks = clock * (30.0 + longest) / float(self.leaving.min())
+        work = ticks * longest * len(self.found) * (self.stay.nnz + max(step.nnz for step in self.steps))
+        if work > LARGEST_WORK:
+            raise ValueError(f"the waits take {ticks:.1e} steps of a chain to follow, too many here: use qt.simulate")
         stay = csr_array(self.stay / clock + diags_array(1.0 - self.leaving / clock))
         total = np.zeros(1)
         for line, step in zip(self.found, self.steps, strict=True):
@@ -505,6 +515,8 @@ class Mixed:
 
     engine: Engine
     groups: tuple[tuple[Kind, ...], ...]
+    laws: tuple[Law, ...]
+    """Of the sides."""
     fits: tuple[PhaseTypeFit, ...]
     chain: MixedChain
 
@@ -517,10 +529,10 @@ class Mixed:
         groups, phases, servers, top = plan
         flows = {kind: len(kind.members) * float(kind.disk.arrival_rates()[0]) for group in groups for kind in group}
         for _ in range(PASSES):
-            laws = [_mixture(group, [flows[kind] for kind in group]) for group in groups]
+            laws = tuple(_mixture(group, [flows[kind] for kind in group]) for group in groups)
             fits = _fits(laws, [sum(flows[kind] for kind in group) for group in groups], phases, servers)
             sides = [Side(group, fit.law, top) for group, fit in zip(groups, fits, strict=True)]
-            mixed = cls(engine, groups, fits, MixedChain(sides, servers, top))
+            mixed = cls(engine, groups, laws, fits, MixedChain(sides, servers, top))
             if all(len(group) == 1 for group in groups):
                 break
             before, flows = flows, {part.kind: part.throughput for part in mixed.parts()}
@@ -615,7 +627,7 @@ def _phases_of(law: Law) -> int:
     try:
         return len(law.phase_type().alpha)
     except TypeError:
-        return MOST_PHASES
+        return MOST_FITTED
 
 
 @lru_cache(maxsize=64)
