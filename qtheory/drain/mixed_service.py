@@ -24,7 +24,7 @@ from qtheory.drain.throttle import DepthLimit
 from qtheory.engine import Engine
 from qtheory.laws import Law
 from qtheory.markov.phase_counts import PhaseCounts
-from qtheory.solve.mixed_service import DRAIN, Mixed, bounds_of, refusal
+from qtheory.solve.mixed_service import Mixed, bounds_of, refusal
 from qtheory.solve.sojourn import FEW_NODES, FEW_WEIGHTS
 
 __all__ = ["drain", "refusal"]
@@ -104,7 +104,8 @@ def drain(engine: Engine, throttle: DepthLimit | None, present: tuple[int, ...] 
     if at_once:
         parts.append(Residuals(np.array(list(at_once)), np.array(list(at_once.values())), mixed.laws))
     moments = np.sum([part.raw_moments for part in parts], axis=0)
-    bounds, warnings = bounds_of(mixed, DRAIN)
+    bounds, warnings = bounds_of(mixed)
+    bounds = {name.removeprefix("drain."): bound for name, bound in bounds.items() if name.startswith("drain.")}
     pmf = np.concatenate(taken(number, engine.queue_length or engine.most) if engine.hold == "ring" else number)
     return DrainTime(
         method="mixed_service",
