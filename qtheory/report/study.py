@@ -189,8 +189,8 @@ def _times(factor: float) -> str:
 
 
 def _utilization(engine: Engine) -> float:
-    rate = sum(disk.arrivals.rate for disk in engine.disks if isinstance(disk.arrivals, Poisson))
-    return rate / engine.devices[0].capacity
+    pairs = zip(engine.disks, engine.devices, strict=True)
+    return sum(disk.arrivals.rate / device.capacity for disk, device in pairs if isinstance(disk.arrivals, Poisson))
 
 
 def _enough(point: OperatingPoint, requests: int) -> int:

@@ -59,14 +59,42 @@ POOLED = (
 )
 MEASURED = {
     "parted": {
-        "throughput": 0.0,
+        "throughput": 0.01,
+        "blocking": 0.022,
+        "mean_wait": 0.018,
+        "mean_response": 0.016,
+        "mean_in_system": 0.017,
+        "mean_in_flight": 0.017,
+        "utilization": 0.003,
+        "wait_quantile": 0.016,
+        "response_quantile": 0.014,
+        "disks.blocking": 0.038,
+        "disks.mean_wait": 0.051,
+        "drain.mean": 0.011,
+        "drain.quantile": 0.024,
+        "drain.sf": 0.02,
     },
     "pooled": {
-        "throughput": 0.0,
+        "throughput": 0.013,
+        "blocking": 0.053,
+        "mean_wait": 0.026,
+        "mean_response": 0.028,
+        "mean_in_system": 0.029,
+        "mean_in_flight": 0.029,
+        "utilization": 0.009,
+        "wait_quantile": 0.243,
+        "response_quantile": 0.038,
+        "disks.blocking": 0.446,
+        "disks.mean_wait": 0.243,
+        "drain.mean": 0.126,
+        "drain.quantile": 0.159,
+        "drain.sf": 0.279,
     },
 }
-"""Largest relative error over half of the cells of `validation/mixed_service.py`, half-widths included where those are
-below 2 %, less what is due to fits; by whether each law is followed by itself or laws of similar means are pooled."""
+"""Largest relative error over the cells of `validation/mixed_service.py`, half-widths included where those are below
+2 % (pooled: 5 %); by whether each law is followed by itself, less what is due to fits, or laws of similar means are
+pooled. 2 to 16 Poisson disks with buffers of 1 to 32, 1 to 32 servers, utilization 0.3 to 1.2, means up to 100 times
+apart, scv 0.1 to 10."""
 
 
 def refusal(engine: Engine) -> str | None:
@@ -152,7 +180,7 @@ class Mixed:
     chain: MixedChain
 
     @classmethod
-    @lru_cache(maxsize=4)
+    @lru_cache(maxsize=2)
     def of(cls, engine: Engine) -> Mixed:
         """Solve an engine that is not refused."""
         plan = _plan(engine)
