@@ -294,6 +294,23 @@ def test_a_population_drains_as_exponentials_do():
         qt.drain_time(qt.Engine(disks, qt.Device(2, exponential(1.0))), population=13)
 
 
+def test_a_line_too_long_to_follow_is_the_mixture_s():
+    laws = [exponential(1.0), qt.Erlang(phases=2, mean=4.0)]
+    engine = engine_of(laws, (1000, 1000), 2, 0.97)
+    state, drain = qt.solve(engine), qt.drain_time(engine)
+    rates = [disk.arrivals.rate for disk in engine.disks]
+    alone = qt.Engine([qt.Disk(qt.Poisson(sum(rates)), 2000)], qt.Device(2, qt.Mixture(laws, rates)))
+    exact = qt.solve(alone)
+    assert exact.exact
+    assert (state.method, state.exact, state.error_bound) == ("mixed_service", False, math.inf)
+    assert "too long to follow" in state.warnings[-1]
+    assert state.mean_wait == pytest.approx(exact.mean_wait, rel=1e-3)
+    assert state.wait_quantile(0.99) == pytest.approx(exact.wait_quantile(0.99), rel=1e-3)
+    assert [d.mean_response - d.mean_wait for d in state.disks] == pytest.approx([1.0, 4.0])
+    assert (drain.method, drain.error_bound) == ("mixed_service", math.inf)
+    assert drain.mean == pytest.approx(qt.drain_time(alone).mean, rel=1e-3)
+
+
 REFUSED = {
     "saturated": (
         [qt.Disk(qt.Closed(4, 0.0), service=READ), qt.Disk(qt.Poisson(1.0), service=WRITE)],
@@ -306,11 +323,6 @@ REFUSED = {
         r"mixed_service: disks\[0\] makes its guest wait",
     ),
     "caps": ([qt.Disk(qt.Poisson(1.0), service=law) for law in (READ, WRITE)], {"shares": (1, 1)}, "divided by caps"),
-    "too many states": (
-        [qt.Disk(qt.Poisson(9.0), 1000, service=law) for law in (READ, WRITE)],
-        {},
-        "mixed_service: the line and the servers have more than",
-    ),
 }
 
 

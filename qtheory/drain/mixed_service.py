@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from qtheory.drain import fitted_service, phase_type
 from qtheory.drain.drain_law import DrainTime
 from qtheory.drain.phase_type import Death, given, taken
 from qtheory.drain.throttle import DepthLimit
 from qtheory.engine import Engine
 from qtheory.laws import Law
 from qtheory.markov.phase_counts import PhaseCounts
-from qtheory.solve.mixed_service import Mixed, bounds_of, refusal
+from qtheory.solve.mixed_service import MIXTURE, Mixed, bounds_of, followed, refusal, settled_mixture
 from qtheory.solve.sojourn import FEW_NODES, FEW_WEIGHTS
 
 __all__ = ["drain", "refusal"]
@@ -42,6 +44,20 @@ class Serving(NamedTuple):
     internals: list[csr_array]
     finishes: list[csr_array]
     succeed: csr_array
+
+
+def _drain_mixture(engine: Engine, present: tuple[int, ...] | None) -> DrainTime:
+    """Drain with the mixture for all requests."""
+    same, _ = settled_mixture(engine)
+    exactly = phase_type.refusal(same) is None
+    found = (phase_type.drain if exactly else fitted_service.drain)(same, None, present)
+    return replace(
+        found,
+        method="mixed_service",
+        exact=False,
+        error_bounds=dict.fromkeys(found.error_bounds, math.inf),
+        warnings=(*found.warnings, MIXTURE),
+    )
 
 
 class Residuals:
@@ -81,6 +97,8 @@ def drain(engine: Engine, throttle: DepthLimit | None, present: tuple[int, ...] 
     if throttle is not None:
         slots = min(engine.queue_length or throttle.limit, throttle.limit)
         engine = Engine(engine.disks, engine.device, slots, "ring", engine.shares)
+    if not followed(engine):
+        return _drain_mixture(engine, present)
     mixed = Mixed.of(engine)
     chain = mixed.chain
     number = [np.array([p]) for p in chain.pmf]

@@ -6,10 +6,11 @@ requests the fast disks fill their buffers, and who is in the line tells how lon
 the product form for who is in the line, misses by half where means differ 100 times. So who waits is followed together
 with who is served (`mixed_chain.py`), by kinds of equal disks.
 
-More kinds than the states allow are pooled into sides, those of similar mean service times together; the law of a side
-is then the mixture weighted by what is accepted of each kind, which is found by repetition. Laws that are not of phase
-type, or of more phases than so many servers afford, are replaced by fits, as in `fitted_service.py`; the service of a
-request itself follows its own law.
+Where the line is too long for that, all requests are given the mixture, weighted by what is accepted of each disk: that
+is right while buffers are hardly ever full. More kinds than the states allow are pooled into sides, those of similar
+mean service times together; the law of a side is then the mixture weighted by what is accepted of each kind, which is
+found by repetition. Laws that are not of phase type, or of more phases than so many servers afford, are replaced by
+fits, as in `fitted_service.py`; the service of a request itself follows its own law.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from qtheory.engine import Engine
 from qtheory.laws import Law, Mixture
 from qtheory.laws.fitting import PhaseTypeFit, fit_phase_type
 from qtheory.laws.fitting.moments import two_moments
+from qtheory.solve import fitted_service, phase_type
 from qtheory.solve.fitted_service import of_fit, told
 from qtheory.solve.mixed_chain import Kind, MixedChain, Part, Side
 from qtheory.solve.phase_type import reach
@@ -113,7 +115,7 @@ def refusal(engine: Engine) -> str | None:
         if disk.guest_waits:
             return f"disks[{i}] makes its guest wait for room in the buffer"
     if _plan(engine) is None:
-        return f"the line and the servers have more than {MOST_STATES} states"
+        return fitted_service.refusal(mixture_engine(engine, _offered(engine)))
     return None
 
 
@@ -132,6 +134,8 @@ def kinds_of(engine: Engine) -> list[Kind]:
 
 def solve(engine: Engine) -> SteadyState:
     """Solve an engine with one shared device, one FIFO line and disks whose service laws differ."""
+    if not followed(engine):
+        return _solve_mixture(engine)
     mixed = Mixed.of(engine)
     pmf, parts = mixed.chain.pmf, mixed.parts()
     of_disk = {i: part for part in parts for i in part.kind.members}
@@ -160,12 +164,74 @@ def solve(engine: Engine) -> SteadyState:
     )
 
 
+def followed(engine: Engine) -> bool:
+    """Whether the line is short enough to follow who is in it; otherwise all requests are given the mixture."""
+    return _plan(engine) is not None
+
+
+def _offered(engine: Engine) -> Floats:
+    return np.array([float(disk.arrival_rates()[0]) for disk in engine.disks])
+
+
+def mixture_engine(engine: Engine, flows: Floats) -> Engine:
+    """The engine with the mixture of its disks' laws for all requests, weighted by `flows`."""
+    weights: dict[Law, float] = {}
+    for law, flow in zip(engine.laws, flows.tolist(), strict=True):
+        assert law is not None
+        weights[law] = weights.get(law, 0.0) + flow
+    return fitted_service.with_law(engine, Mixture(list(weights), list(weights.values())))
+
+
+def settled_mixture(engine: Engine) -> tuple[Engine, SteadyState]:
+    """The same, weighted by what is accepted of each disk, and its steady state."""
+    flows = _offered(engine)
+    for _ in range(PASSES):
+        same = mixture_engine(engine, flows)
+        state = (fitted_service if phase_type.refusal(same) else phase_type).solve(same)
+        before, flows = flows, np.array([disk.throughput for disk in state.disks])
+        if np.abs(flows / before - 1.0).max() < SETTLED:
+            break
+    return same, state
+
+
+def _solve_mixture(engine: Engine) -> SteadyState:
+    """All requests wait as under the mixture, and are served by their own law."""
+    _, state = settled_mixture(engine)
+    assert not isinstance(state._sojourns, str)
+    disks, weights = [], dict.fromkeys(engine.laws, 0.0)
+    for disk, law in zip(state.disks, engine.laws, strict=True):
+        assert law is not None
+        response = disk.mean_wait + law.mean
+        disks.append(replace(disk, mean_response=response, mean_in_system=disk.throughput * response))
+        weights[law] += disk.throughput / state.throughput
+    return replace(
+        state,
+        method="mixed_service",
+        exact=False,
+        error_bounds=dict.fromkeys(state.error_bounds, math.inf),
+        warnings=(*state.warnings, MIXTURE),
+        disks=tuple(disks),
+        _sojourns=tuple(
+            (share * weight, WaitThenService(wait, law))
+            for weight, wait in state._sojourns
+            for law, share in weights.items()
+            if law is not None
+        ),
+    )
+
+
 def _disk_state(part: Part) -> DiskState:
     """One of the kind's disks."""
     throughput = part.throughput / len(part.kind.members)
     state = disk_state(part.kind.disk, part.accepting, part.full, np.zeros(len(part.full)), throughput)
     response = part.wait + part.kind.law.mean
     return replace(state, mean_wait=part.wait, mean_response=response, mean_in_system=throughput * response)
+
+
+MIXTURE = (
+    "the line is too long to follow who is in it: all requests wait as if their laws were drawn independently, as they "
+    "are while buffers are never full; what full buffers do to that was not measured: compare with qt.simulate"
+)
 
 
 @dataclass(frozen=True, eq=False)
