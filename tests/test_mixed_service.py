@@ -322,7 +322,7 @@ REFUSED = {
         {},
         r"mixed_service: disks\[0\] makes its guest wait",
     ),
-    "caps": ([qt.Disk(qt.Poisson(1.0), service=law) for law in (READ, WRITE)], {"shares": (1, 1)}, "divided by caps"),
+    "caps": ([qt.Disk(qt.Poisson(1.0), service=law) for law in (READ, WRITE)], {"shares": (2, 2)}, "divided by caps"),
 }
 
 
@@ -356,3 +356,16 @@ def test_flows_are_conserved(means, buffers, servers, load, scv):
     # what is in service by the chain is what the accepted work keeps busy
     busy = float(np.minimum(np.arange(len(state.in_system_pmf)), servers) @ state.in_system_pmf) / servers
     assert state.utilization == pytest.approx(busy, rel=0.02)
+
+
+def test_disks_that_share_nothing_keep_their_laws():
+    laws = [h2(1.0), qt.Erlang(phases=2, mean=2.0)]
+    device = qt.Device(1, {"a": laws[0], "b": laws[1]})
+    found = qt.solve(qt.Engine([qt.Disk(qt.Poisson(0.3), 6, device=device, operations={op: 1.0}) for op in "ab"]))
+    capped = [qt.Disk(qt.Poisson(0.3), 6, service=law) for law in laws]
+    shared = qt.solve(qt.Engine(capped, qt.Device(2, exponential(1.0)), shares=(1, 1)))
+    for state in (found, shared):
+        assert (state.method, state.exact) == ("disk_by_disk", True)
+        for disk, law in zip(state.disks, laws, strict=True):
+            alone = qt.solve(qt.Engine([qt.Disk(qt.Poisson(0.3), 6)], qt.Device(1, law)))
+            assert disk.mean_wait == pytest.approx(alone.mean_wait, rel=1e-10)
