@@ -33,18 +33,19 @@ DiskOption = Annotated[
     typer.Option(
         "--disk",
         help="A disk, as KEY=VALUE,...: rate (Poisson, 1/s), or outstanding and think (closed, s); buffer, full "
-        "(lost|wait), count. May be given several times.",
+        "(lost|wait), count; operations, where the device has a law for each: operations=read:0.7/write:0.3; service, "
+        "a law of its own: service=lognormal/mean=400e-6/scv=2. May be given several times.",
     ),
 ]
 ServersOption = Annotated[int | None, typer.Option("--servers", help="Requests the device serves at the same time.")]
 ServiceOption = Annotated[float | None, typer.Option("--service-mean", help="Mean exponential service time [s].")]
 LawOption = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--service",
         help="Service law, as NAME,KEY=VALUE,...: lognormal,mean=400e-6,scv=2; also exponential (mean), deterministic "
         "(value), erlang (phases, mean), gamma, hyperexponential, weibull (mean, scv), bounded-pareto (shape, low, "
-        "high).",
+        "high). Given several times, one for each operation: read=lognormal,... write=...",
     ),
 ]
 FioOption = Annotated[
@@ -87,13 +88,13 @@ def report(
     from qtheory.report.study import burstiness, device_of, study
 
     recorded = _trace(trace, format, skip_bad_rows)
-    if servers is None and service_mean is None and service is None and not fio:
+    if servers is None and service_mean is None and not service and not fio:
         device, words = device_of(recorded)
     else:
         device = _device(servers, service_mean, service, fio)
         words = f"{device.servers} servers, exponential service" if fio is None else "rate curve measured by fio"
         words = words if service_mean is None else f"{words} of {service_mean * 1e3:.4g} ms"
-        words = words if service is None else f"{device.servers} servers, service {service}"
+        words = f"{device.servers} servers, service {'; '.join(service)}" if service else words
     found = study(recorded, device, words, buffer=buffer, requests=requests, seed=seed)
     output.write_text(page.html(found), encoding="utf-8")
     if as_json:
@@ -368,14 +369,26 @@ def _trace(path: Path | None, format: str | None, skip_bad_rows: bool) -> Trace:
     return qt.bundled_trace() if path is None else qt.read_trace(path, format, skip_bad_rows=skip_bad_rows)
 
 
-def _device(servers: int | None, service_mean: float | None, service: str | None, fio: list[Path] | None) -> Device:
+def _device(
+    servers: int | None, service_mean: float | None, service: list[str] | None, fio: list[Path] | None
+) -> Device:
     if fio:
-        if servers is not None or service_mean is not None or service is not None:
+        if servers is not None or service_mean is not None or service:
             raise ValueError("--fio gives the whole device: leave out --servers, --service-mean and --service")
         return Device.from_fio(fio)
-    if servers is None or (service_mean is None) == (service is None):
+    if servers is None or (service_mean is None) == (not service):
         raise ValueError("the device is needed: --servers and one of --service-mean and --service, or --fio")
-    return Device(servers=servers, service=_law(service) if service else qt.Exponential(mean=service_mean or 0.0))
+    return Device(servers=servers, service=_service(service) if service else qt.Exponential(mean=service_mean or 0.0))
+
+
+def _service(texts: list[str]) -> qt.Law | dict[str, qt.Law]:
+    """The law of all requests, or of each operation: 'read=lognormal,mean=400e-6,scv=2', 'write=...'."""
+    given = [text.split(",")[0].rpartition("=")[0] for text in texts]
+    if given == [""]:
+        return _law(texts[0])
+    if "" in given or len(set(given)) < len(given):
+        raise ValueError(f"--service must be given once, or once for each operation as NAME=LAW, not {' '.join(texts)}")
+    return {name: _law(text.removeprefix(f"{name}=")) for name, text in zip(given, texts, strict=True)}
 
 
 LAWS: dict[str, Callable[..., qt.Law]] = {
@@ -419,15 +432,16 @@ def _engine(
     return Engine(members, shared, queue_length, hold, _shares(shares))  # type: ignore[arg-type]  # checked there
 
 
+DISK_KEYS = ("rate", "outstanding", "think", "buffer", "full", "count", "operations", "service")
+
+
 def _disks(text: str, device: Device | None) -> list[Disk]:
     """Disks from 'rate=2000,buffer=256,count=4' or 'outstanding=32,think=0.001'."""
     given = {}
     for part in text.split(","):
         key, equals, value = part.strip().partition("=")
-        if not equals or key not in ("rate", "outstanding", "think", "buffer", "full", "count") or key in given:
-            raise ValueError(
-                f"--disk must be KEY=VALUE,... of rate, outstanding, think, buffer, full, count, not {text!r}"
-            )
+        if not equals or key not in DISK_KEYS or key in given:
+            raise ValueError(f"--disk must be KEY=VALUE,... of {', '.join(DISK_KEYS)}, not {text!r}")
         given[key] = value
 
     def number(key: str, default: float | None = None) -> float:
@@ -445,11 +459,22 @@ def _disks(text: str, device: Device | None) -> list[Disk]:
         arrivals = qt.Poisson(number("rate"))
     else:
         arrivals = qt.Closed(number("outstanding"), number("think", 0.0))  # type: ignore[arg-type]  # checked there
-    one = Disk(arrivals, number("buffer", 256), given.get("full", "lost"), device)  # type: ignore[arg-type]  # checked there
+    operations = _operations(given["operations"]) if "operations" in given else None
+    law = _law(given["service"].replace("/", ",")) if "service" in given else None
+    one = Disk(arrivals, number("buffer", 256), given.get("full", "lost"), device, law, operations)  # type: ignore[arg-type]  # checked there
     copies = number("count", 1.0)
     if not (copies.is_integer() and copies >= 1):
         raise ValueError(f"--disk count must be a whole number >= 1, not {given['count']!r} in {text!r}")
     return [one] * int(copies)
+
+
+def _operations(text: str) -> dict[str, float]:
+    """Shares of operations from 'read:0.7/write:0.3'."""
+    pairs = [part.partition(":")[::2] for part in text.split("/")]
+    try:
+        return {name: float(share) for name, share in pairs}
+    except ValueError:
+        raise ValueError(f"--disk operations must be NAME:SHARE/... such as read:0.7/write:0.3, not {text!r}") from None
 
 
 def _shares(text: str) -> Any:

@@ -17,7 +17,7 @@ Units are SI throughout: seconds, requests per second.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from os import PathLike
@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from qtheory.arguments import choice, count, positive, sequence
 from qtheory.arrivals import MAP, Arrivals, Closed, Marked
-from qtheory.laws import Law, law_of
+from qtheory.laws import Law, Mixture, law_of
+from qtheory.laws.arrays import probabilities
 
 Full = Literal["lost", "wait"]
 Hold = Literal["ring", "engine", "refuse"]
@@ -45,8 +46,10 @@ class Device:
     ----------
     servers : int
         Requests served at the same time, at least 1.
-    service : Law
-        Law of one request's service time [s]; a frozen scipy.stats distribution does as well.
+    service : Law, or mapping from operations to Law
+        Law of one request's service time [s]; a frozen scipy.stats distribution does as well. A law for each operation
+        is kept in `operations`, in the order of their names, and `service` is None: what a request takes depends on
+        its disk, which says how often it asks for which.
 
     A device measured as throughput against requests in flight comes from `Device.from_depth_sweep` or
     `Device.from_fio`; then `curve[n-1]` is its completion rate [1/s] with n requests in flight, constant beyond the
@@ -62,20 +65,33 @@ class Device:
     servers: int | None = None
     service: Law | None = None
     curve: tuple[float, ...] | None = None
+    operations: tuple[tuple[str, Law], ...] | None = field(init=False, default=None)
 
-    def __post_init__(self) -> None:
-        if self.curve is not None:
-            if self.servers is not None or self.service is not None:
+    def __init__(
+        self,
+        servers: int | None = None,
+        service: Law | Mapping[str, Law] | None = None,
+        curve: Sequence[float] | None = None,
+    ) -> None:
+        laws = rates = one = None
+        if curve is not None:
+            if servers is not None or service is not None:
                 raise ValueError("curve must stand alone: a device has servers and service, or a curve, not both")
-            if len(sequence("curve", self.curve)) == 0:
+            if len(sequence("curve", curve)) == 0:
                 raise ValueError("curve must have at least one rate")
-            curve = tuple(positive(f"curve[{n}]", rate) for n, rate in enumerate(self.curve))
-            object.__setattr__(self, "curve", curve)
-            return
-        if self.servers is None or self.service is None:
+            rates = tuple(positive(f"curve[{n}]", rate) for n, rate in enumerate(curve))
+        elif servers is None or service is None:
             raise ValueError("servers and service must both be given (or use Device.from_depth_sweep / from_fio)")
-        object.__setattr__(self, "servers", count("servers", self.servers))
-        object.__setattr__(self, "service", law_of(self.service, "service"))
+        elif isinstance(service, Mapping):
+            if not service:
+                raise ValueError("service must have a law for at least one operation")
+            laws = tuple((name, law_of(service[name], f"service[{name!r}]")) for name in sorted(service))
+        else:
+            one = law_of(service, "service")
+        object.__setattr__(self, "servers", None if servers is None else count("servers", servers))
+        object.__setattr__(self, "service", one)
+        object.__setattr__(self, "curve", rates)
+        object.__setattr__(self, "operations", laws)
 
     @classmethod
     def from_depth_sweep(cls, depths: Sequence[int], throughputs: Sequence[float]) -> Device:
@@ -115,11 +131,15 @@ class Device:
         return cls.from_depth_sweep(*depth_sweep([paths] if isinstance(paths, (str, PathLike)) else paths))
 
     def rates(self, depth: int) -> NDArray[np.float64]:
-        """Completion rates [1/s] with 1, 2, ..., `depth` requests in flight (mean rates for a general law)."""
+        """Completion rates [1/s] with 1, 2, ..., `depth` requests in flight (mean rates for a general law).
+
+        Raises ValueError for a device with a law for each operation: see `Engine.devices`.
+        """
         if self.curve is not None:
             return np.asarray(self.curve)[np.minimum(np.arange(depth), len(self.curve) - 1)]
         assert self.servers is not None
-        assert self.service is not None
+        if self.service is None:
+            raise ValueError("the rates of a device with a law for each operation depend on the disk: Engine.devices")
         return np.minimum(np.arange(1, depth + 1), self.servers) / self.service.mean
 
     @property
@@ -143,6 +163,11 @@ class Disk:
         What happens to a request that finds the buffer full. Closed guests always wait.
     device : Device, optional
         The disk's own device, when each disk has one; otherwise the engine's device serves all.
+    service : Law, optional
+        Law of this disk's service times [s], in place of the device's: where disks that differ share servers.
+    operations : mapping from operations to shares, optional
+        How often the disk asks for each operation, to sum to 1; given exactly where the device has a law for each.
+        Kept as pairs in the order of their names.
 
     Examples
     --------
@@ -155,6 +180,8 @@ class Disk:
     buffer: int = 256
     full: Full = "lost"
     device: Device | None = None
+    service: Law | None = None
+    operations: Mapping[str, float] | tuple[tuple[str, float], ...] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.arrivals, Arrivals):
@@ -163,6 +190,14 @@ class Disk:
         choice("full", self.full, ("lost", "wait"))
         if self.device is not None and not isinstance(self.device, Device):
             raise TypeError(f"device must be a qt.Device, not {self.device!r}")
+        if self.service is not None:
+            object.__setattr__(self, "service", law_of(self.service, "service"))
+        if self.operations is not None:
+            if self.service is not None:
+                raise ValueError("operations must be None where the disk has a service law of its own")
+            pairs = sorted(dict(self.operations).items())
+            shares = probabilities("operations", [share for _, share in pairs]).tolist()
+            object.__setattr__(self, "operations", tuple(zip((name for name, _ in pairs), shares, strict=True)))
 
     @property
     def most(self) -> int:
@@ -237,6 +272,13 @@ class Engine:
     >>> engine = qt.Engine(disks=[disk] * 4, device=device, queue_length=64, hold="ring", shares="equal")
     >>> engine.offered_load, engine.caps
     (3.2, (16, 16, 16, 16))
+
+    Reads take 100 µs and writes 400 µs, and a third of this disk's requests are writes:
+
+    >>> device = qt.Device(servers=8, service={"read": qt.Erlang(4, mean=100e-6), "write": qt.Deterministic(400e-6)})
+    >>> mixed = qt.Disk(qt.Poisson(2000.0), operations={"read": 2 / 3, "write": 1 / 3})
+    >>> qt.Engine([mixed], device).laws[0].mean
+    0.0002
     """
 
     disks: tuple[Disk, ...]
@@ -246,6 +288,8 @@ class Engine:
     shares: Shares = "fifo"
     caps: tuple[int, ...] | None = field(init=False, repr=False, compare=False)
     streams: tuple[Stream, ...] = field(init=False, repr=False, compare=False)
+    devices: tuple[Device, ...] = field(init=False, repr=False, compare=False)
+    """The device of each disk as its requests see it: with the one law of their service."""
 
     def __init__(
         self,
@@ -289,11 +333,17 @@ class Engine:
         object.__setattr__(self, "shares", shares)
         object.__setattr__(self, "caps", _caps(shares, slots, len(members)))
         object.__setattr__(self, "streams", _streams(members))
+        object.__setattr__(self, "devices", _devices(members, device))
 
     @property
-    def devices(self) -> tuple[Device, ...]:
-        """The device of each disk; the shared one repeated where it is shared."""
-        return tuple(disk.device or self.device for disk in self.disks)  # type: ignore[misc]  # one of the two is set
+    def laws(self) -> tuple[Law | None, ...]:
+        """Law of each disk's service times, where its operations differ a `Mixture`; None at a rate curve."""
+        return tuple(device.service for device in self.devices)
+
+    @property
+    def one_law(self) -> bool:
+        """Whether the requests of all disks have the same law."""
+        return len(set(self.laws)) == 1
 
     @property
     def shared(self) -> bool:
@@ -336,6 +386,39 @@ def _streams(disks: Sequence[Disk]) -> tuple[Stream, ...]:
         kept = process.thinned(total) if total < 1.0 - ROUNDING else process
         streams.append(Stream(kept, tuple(shares), tuple(share / total for share in shares.values())))
     return tuple(streams)
+
+
+def _devices(disks: Sequence[Disk], shared: Device | None) -> tuple[Device, ...]:
+    """What each disk's requests see of their device; the same object for disks that see the same."""
+    seen: dict[tuple[object, ...], Device] = {}
+    for i, disk in enumerate(disks):
+        device = disk.device or shared
+        assert device is not None
+        key = (device, disk.service, disk.operations)
+        if key not in seen:
+            seen[key] = _seen(device, disk, f"disks[{i}]")
+    return tuple(seen[disk.device or shared, disk.service, disk.operations] for disk in disks)
+
+
+def _seen(device: Device, disk: Disk, name: str) -> Device:
+    """The device with the law of this disk's requests."""
+    if disk.service is not None:
+        if device.curve is not None:
+            raise ValueError(f"{name} must not have a service law of its own: its device is a rate curve")
+        return Device(device.servers, disk.service)
+    if device.operations is None:
+        if disk.operations is not None:
+            raise ValueError(f"{name} must not have operations: its device does not have a law for each")
+        return device
+    laws = dict(device.operations)
+    if disk.operations is None:
+        raise ValueError(f"{name} must have operations, a share of each: its device has laws for {', '.join(laws)}")
+    shares = {op: share for op, share in dict(disk.operations).items() if share > 0.0}
+    for op in shares:
+        choice(f"operations of {name}", op, laws)
+    if len(shares) == 1:
+        return Device(device.servers, laws[next(iter(shares))])
+    return Device(device.servers, Mixture([laws[op] for op in shares], list(shares.values())))
 
 
 def _caps(shares: str | tuple[int, ...], slots: int | None, n_disks: int) -> tuple[int, ...] | None:

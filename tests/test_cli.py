@@ -42,6 +42,26 @@ def test_other_service_laws() -> None:
     assert json.loads(run("drain", *disk, "--service", "erlang,phases=2,mean=9e-4", "--json").stdout)["exact"] is True
 
 
+def test_laws_of_operations_and_of_disks() -> None:
+    options = [
+        *("--disk", "rate=400,buffer=8,operations=read:0.75/write:0.25"),
+        *("--disk", "rate=50,buffer=4,service=erlang/phases=2/mean=0.01,count=2"),
+        *("--servers", "2", "--service", "read=exponential,mean=1e-3", "--service", "write=exponential,mean=4e-3"),
+    ]
+    device = qt.Device(2, {"read": qt.Exponential(mean=1e-3), "write": qt.Exponential(mean=4e-3)})
+    mixed = qt.Disk(qt.Poisson(400.0), buffer=8, operations={"read": 0.75, "write": 0.25})
+    own = qt.Disk(qt.Poisson(50.0), buffer=4, service=qt.Erlang(phases=2, mean=0.01))
+    engine = qt.Engine([mixed, own, own], device)
+    shown = json.loads(run("solve", *options, "--json").stdout)
+    assert (shown["method"], shown["mean_wait"]) == ("mixed_service", qt.solve(engine).mean_wait)
+    assert json.loads(run("drain", *options, "--json").stdout)["mean"] == qt.drain_time(engine).mean
+    simulated = json.loads(run("simulate", *options, "--requests", "20000", "--json").stdout)
+    assert simulated["mean_wait"]["value"] == qt.simulate(engine, 20_000, seed=1).mean_wait.value
+    sized = json.loads(run("size", *options, "--from", "2", "--to", "3", "--json").stdout)
+    assert [point["queue_length"] for point in sized] == [2, 3]
+    assert sized[0]["method"] == "mixed_service"
+
+
 def test_drain_with_a_limit() -> None:
     done = run("drain", *DISKS, *DEVICE, "--depth-limit", "1", "--population", "9", "--json")
     assert json.loads(done.stdout)["mean"] == pytest.approx(400e-6)
@@ -94,6 +114,23 @@ def test_help_shows_an_example(command: str) -> None:
         (["solve", *DISKS, "--servers", "2", "--service", "normal,mean=1"], "--service must name one of exponential"),
         (["solve", *DISKS, "--servers", "2", "--service", "gamma,mean=x"], "--service must be NAME,KEY=VALUE,..."),
         (["solve", *DISKS, "--servers", "2", "--service", "gamma,mean=1"], "--service gamma takes mean, scv"),
+        (["solve", *DISKS, "--servers", "2", "--service", "read=exponential,mean=1"], "disks[0] must have operations"),
+        (
+            [
+                "solve",
+                *DISKS,
+                "--servers",
+                "2",
+                "--service",
+                "gamma,mean=1,scv=1",
+                "--service",
+                "read=gamma,mean=1,scv=1",
+            ],
+            "--service must be given once, or once for each operation as NAME=LAW",
+        ),
+        (["solve", "--disk", "rate=1,operations=read", *DEVICE], "--disk operations must be NAME:SHARE/..."),
+        (["solve", "--disk", "rate=1,operations=read:1", *DEVICE], "disks[0] must not have operations"),
+        (["solve", "--disk", "rate=1,service=gamma/mean=1", *DEVICE], "--service gamma takes mean, scv"),
         (["solve", *DISKS, *DEVICE, "--queue-length", "0"], "queue_length must be a whole number >= 1, not 0"),
         (["solve", *DISKS, *DEVICE, "--hold", "guest"], "hold must be one of 'ring', 'engine', 'refuse', not 'guest'"),
         (["solve", *DISKS, *DEVICE, "--shares", "1,2"], "shares must have one cap for each of the 4 disks, not 2"),

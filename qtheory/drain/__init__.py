@@ -63,7 +63,14 @@ def drain_time(
         raise TypeError(f"throttle must be a qt.DepthLimit or None, not {throttle!r}")
     present = _present(engine, population)
 
-    from qtheory.drain import disk_by_disk, fitted_service, phase_type, separate_devices, shared_device
+    from qtheory.drain import (
+        disk_by_disk,
+        fitted_service,
+        mixed_service,
+        phase_type,
+        separate_devices,
+        shared_device,
+    )
 
     reasons = []
     if throttle is None or throttle.per == "engine":
@@ -71,6 +78,7 @@ def drain_time(
             ("shared device", shared_device.refusal, shared_device.drain),
             ("phase type", phase_type.refusal, phase_type.drain),
             ("fitted service", fitted_service.refusal, fitted_service.drain),
+            ("mixed service", mixed_service.refusal, mixed_service.drain),
         ):
             reason = refusal(engine)
             if reason is None:

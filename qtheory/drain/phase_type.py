@@ -15,6 +15,7 @@ higher levels count as level Q, in the phases in which they are.
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,11 @@ from scipy.sparse.linalg import splu
 from qtheory.drain.drain_law import DrainTime
 from qtheory.drain.throttle import DepthLimit
 from qtheory.engine import Engine
+from qtheory.markov.phase_counts import PhaseCounts
 from qtheory.markov.uniformization import at_ticks
 from qtheory.solve import markovian_arrivals, phase_type
 from qtheory.solve.markovian_arrivals import BurstyChain
-from qtheory.solve.phase_type import PhaseChain, is_exact, solved_chain
+from qtheory.solve.phase_type import is_exact, solved_chain
 
 Floats = NDArray[np.float64]
 TAIL = 1e-18
@@ -49,9 +51,9 @@ def drain(engine: Engine, throttle: DepthLimit | None, present: tuple[int, ...] 
     exact = is_exact(engine)
     levels = chain.levels
     if present is not None:
-        levels = _given(chain, sum(present))
+        levels = given(chain.levels, sum(present))
     if throttle is not None or engine.hold == "ring":
-        levels = _taken(levels, chain.slots)
+        levels = taken(levels, chain.slots)
     death = Death(chain, levels)
     mean, variance = death.moments
     bound = ROUNDING if exact else math.inf
@@ -67,25 +69,44 @@ def drain(engine: Engine, throttle: DepthLimit | None, present: tuple[int, ...] 
     )
 
 
-def _given(chain: PhaseChain, present: int) -> list[Floats]:
+def given(levels: list[Floats], present: int) -> list[Floats]:
     """Levels when so many are present, in the phases in which the stationary chain is then."""
-    if present >= len(chain.levels) or not chain.levels[present].sum() > 0.0:
+    if present >= len(levels) or not levels[present].sum() > 0.0:
         raise ValueError(f"population must be a number that the engine has at times, not {present}")
-    empty = [np.zeros(len(level)) for level in chain.levels[:present]]
-    return [*empty, chain.levels[present] / chain.levels[present].sum()]
+    empty = [np.zeros(len(level)) for level in levels[:present]]
+    return [*empty, levels[present] / levels[present].sum()]
 
 
-def _taken(levels: list[Floats], slots: int) -> list[Floats]:
+def taken(levels: list[Floats], slots: int) -> list[Floats]:
     """Levels of min(n, slots)."""
     if len(levels) <= slots + 1:
         return levels
     return [*levels[:slots], np.sum(levels[slots:], axis=0)]
 
 
+class Serving(Protocol):
+    """What is followed of a chain when nothing more arrives; see `PhaseChain`."""
+
+    @property
+    def servers(self) -> int: ...
+
+    @property
+    def counts(self) -> PhaseCounts: ...
+
+    @property
+    def internals(self) -> list[csr_array]: ...
+
+    @property
+    def finishes(self) -> list[csr_array]: ...
+
+    @property
+    def succeed(self) -> csr_array: ...
+
+
 class Death:
     """The chain without arrivals, from the law `levels` over levels and phases."""
 
-    def __init__(self, chain: PhaseChain, levels: list[Floats]) -> None:
+    def __init__(self, chain: Serving, levels: list[Floats]) -> None:
         self.chain, self.levels = chain, levels
         self._clock = chain.servers * chain.counts.fastest
         self._alive: Floats | None = None
@@ -93,6 +114,12 @@ class Death:
     @property
     def moments(self) -> tuple[float, float]:
         """Mean and variance of the time until nothing is present."""
+        mean, square = self.raw_moments
+        return mean, max(square - mean * mean, 0.0)
+
+    @property
+    def raw_moments(self) -> tuple[float, float]:
+        """E[T] and E[T²] of that time."""
         first, second = np.zeros(1), np.zeros(1)
         mean = square = 0.0
         for m, level in enumerate(self.levels):
@@ -105,7 +132,7 @@ class Death:
                 second = solver.solve(2.0 * first + below @ second)
             mean += float(level @ first)
             square += float(level @ second)
-        return mean, max(square - mean * mean, 0.0)
+        return mean, square
 
     def sf(self, t: float) -> float:
         """P(something is left after t [s])."""

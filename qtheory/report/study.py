@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,8 +112,10 @@ def device_of(trace: Trace) -> tuple[Device, str]:
 
 
 def engine_of(trace: Trace | TraceStream, device: Device, buffer: int = 256) -> Engine:
-    """The trace's disks as Poisson sources of their recorded rates on one shared device."""
-    return Engine([Disk(arrivals=Poisson(float(rate)), buffer=buffer) for rate in trace.rates], device)
+    """The trace's disks as Poisson sources of their recorded rates, and operations, on one shared device."""
+    asked = repeat(None) if device.operations is None else trace.operations
+    disks = [Disk(Poisson(float(rate)), buffer, operations=ops) for rate, ops in zip(trace.rates, asked, strict=False)]
+    return Engine(disks, device)
 
 
 def study(
@@ -186,8 +189,8 @@ def _times(factor: float) -> str:
 
 
 def _utilization(engine: Engine) -> float:
-    rate = sum(disk.arrivals.rate for disk in engine.disks if isinstance(disk.arrivals, Poisson))
-    return rate / engine.devices[0].capacity
+    pairs = zip(engine.disks, engine.devices, strict=True)
+    return sum(disk.arrivals.rate / device.capacity for disk, device in pairs if isinstance(disk.arrivals, Poisson))
 
 
 def _enough(point: OperatingPoint, requests: int) -> int:

@@ -13,6 +13,7 @@ drain sample. Otherwise drains are looked at at the times of a Poisson process o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from qtheory.arguments import choice, count, positive
 from qtheory.arrivals import Poisson
-from qtheory.engine import Disk, Engine
+from qtheory.engine import Engine
 from qtheory.result import Estimate
 from qtheory.simulate.draws import Draws, Recorded, Replay, Streamed, Stretch
 from qtheory.simulate.mser import truncation
@@ -177,7 +178,7 @@ def _replay(
     warnings.append("arrivals are recorded, not stationary: the intervals hold for traces that go on like this one")
     taken = length if requests is None else min(count("requests", requests), length)
     # any Poisson law: it says that these disks are open, and is not drawn from
-    disks = [Disk(Poisson(1.0), buffer=d.buffer, full=d.full, device=d.device) for d in engine.disks]
+    disks = [replace(disk, arrivals=Poisson(1.0)) for disk in engine.disks]
     opened = Engine(disks, engine.device, engine.queue_length, engine.hold, engine.shares)
     return opened, Replay(opened, seed, _on_clock(stretches, taken, speedup, drawn)), taken
 

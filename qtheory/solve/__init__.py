@@ -11,6 +11,7 @@
 | `guests_that_wait` | one shared device, one line, guests that wait for room | exact for one disk, else approximate |
 | `joint_chain` | any small engine of phase-type service, state by state | exact, without quantiles |
 | `fitted_service` | one shared device of any service law, one line | approximate |
+| `mixed_service` | one shared device, one line, disks of different service laws | approximate |
 | `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |
 """
 
@@ -37,6 +38,7 @@ METHODS = (
     "guests_that_wait",
     "joint_chain",
     "fitted_service",
+    "mixed_service",
     "flow_equivalent",
 )
 """In the order in which `method="auto"` asks them."""

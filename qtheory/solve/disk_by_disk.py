@@ -95,7 +95,8 @@ def apart(engine: Engine) -> list[Engine]:
         if engine.shared and device.servers is not None:
             device = Device(servers=min(device.servers, station.slots), service=device.service)
         hold = "engine" if engine.hold == "refuse" else engine.hold
-        engines.append(Engine([replace(station.disk, device=None)], device, station.slots, hold))
+        disk = replace(station.disk, device=None, service=None, operations=None)
+        engines.append(Engine([disk], device, station.slots, hold))
     return engines
 
 

@@ -26,6 +26,8 @@ def refusal(engine: Engine) -> str | None:
         return "each disk has its own device"
     if engine.devices[0].service is None:
         return "the device is a rate curve"
+    if not engine.one_law:
+        return "the disks have different service laws at one device"
     reason: str | None = _method(engine).refusal(fitted(engine)[0])
     return reason
 
@@ -54,8 +56,13 @@ def fitted(engine: Engine) -> tuple[Engine, PhaseTypeFit]:
     assert device.servers is not None
     servers = min(device.servers, engine.queue_length or engine.most, engine.most)
     fit = _fit(device.service, servers)
-    like = Device(servers=device.servers, service=fit.law)
-    return Engine(engine.disks, like, engine.queue_length, engine.hold, engine.shares), fit
+    return with_law(engine, fit.law), fit
+
+
+def with_law(engine: Engine, law: Law) -> Engine:
+    """The engine with this law for all requests at its shared device."""
+    disks = [replace(disk, service=None, operations=None) for disk in engine.disks]
+    return Engine(disks, Device(engine.devices[0].servers, law), engine.queue_length, engine.hold, engine.shares)
 
 
 def of_fit(fit: PhaseTypeFit, quantity: str) -> float:

@@ -136,10 +136,10 @@ def _measured(engine: Engine) -> bool:
     disk, slots = engine.disks[0], engine.queue_length
     if any(other != disk for other in engine.disks) or not isinstance(disk.arrivals, Poisson) or slots is None:
         return False
-    if disk.device is None or disk.device.servers is None or disk.device.service is None:
+    servers, law = engine.devices[0].servers, engine.laws[0]
+    if servers is None or law is None:
         return False
-    servers = disk.device.servers
-    utilization = disk.arrivals.rate * disk.device.service.mean / servers
+    utilization = disk.arrivals.rate * law.mean / servers
     return (
         2 <= len(engine.disks) <= 16
         and 4 <= disk.buffer <= 32

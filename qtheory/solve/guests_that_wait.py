@@ -149,6 +149,8 @@ def refusal(engine: Engine) -> str | None:
         return "the slots are divided by caps"
     if not any(disk.guest_waits for disk in engine.disks):
         return "no guest waits for room in its buffer"
+    if not engine.one_law:
+        return "the disks have different service laws at one device"
     for stream in engine.streams:
         return f"the arrivals of disks[{stream.disks[0]}] are not Poisson"
     for i, disk in enumerate(engine.disks):

@@ -127,6 +127,8 @@ def station_refusal(engine: Engine) -> str | None:
     for i, disk in enumerate(engine.disks):
         if disk.guest_waits and not disk.saturated:
             return f"disks[{i}] makes its guest wait for room in the buffer"
+    if not engine.one_law:
+        return "the disks have different service laws at one device"
     device = engine.devices[0]
     if device.service is None or device.servers is None:
         return "the device is a rate curve"

@@ -35,6 +35,8 @@ def refusal(engine: Engine) -> str | None:
         return "each disk has its own device"
     if engine.caps is not None:
         return "the slots are divided by caps"
+    if not engine.one_law:
+        return "the disks have different service laws at one device"
     return common_refusal(engine)
 
 

@@ -129,10 +129,10 @@ def _sojourn(engine: Engine, throughputs: list[float]) -> tuple[tuple[float, Soj
     for disk, throughput in zip(engine.disks, throughputs, strict=True):
         weights[disk] = weights.get(disk, 0.0) + throughput / total
     devices = []
-    for i, disk in enumerate(engine.disks):
-        if disk in weights and disk.device is not None and disk.device.servers is not None and disk.device.service:
+    for i, (disk, device) in enumerate(zip(engine.disks, engine.devices, strict=True)):
+        if disk in weights and device.servers is not None and device.service is not None:
             law = _found(engine, i)
-            devices.append((weights.pop(disk), Servers(law, disk.device.servers, 1.0 / disk.device.service.mean)))
+            devices.append((weights.pop(disk), Servers(law, device.servers, 1.0 / device.service.mean)))
     return ((1.0, LineThenDevice(line, total, devices, devices)),)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from qtheory.progress import watched
 from qtheory.traces.file import TraceFile
 from qtheory.traces.records import Records, comments, in_order, natural
-from qtheory.traces.trace import Block, Selection, write_frames
+from qtheory.traces.trace import OPERATIONS, Block, Selection, operation_counts, operation_shares, write_frames
 
 if TYPE_CHECKING:
     from qtheory.laws import Law
@@ -33,7 +33,7 @@ class Survey(NamedTuple):
     names: list[str]
     """Disks in the order of the blocks' numbers."""
     counts: NDArray[np.int64]
-    """Requests of each of them."""
+    """Requests of each of them, by operation."""
     recorded: tuple[str, ...]
     """Which of response and service."""
     span: float
@@ -68,7 +68,7 @@ class TraceStream:
     def __iter__(self) -> Iterator[Block]:
         file = TraceFile(self.source, skip_bad_rows=self._skip_bad_rows)
         records = self._records(file)
-        number, counts = np.empty(0, np.int64), np.empty(0, np.int64)
+        number, counts = np.empty(0, np.int64), np.empty((0, len(OPERATIONS)), np.int64)
         names: list[str] = []
         requests, first, last = 0, 0.0, 0.0
         recorded: tuple[str, ...] = ()
@@ -82,12 +82,13 @@ class TraceStream:
             if len(block.arrival) == 0:
                 continue
             number = np.append(number, np.full(len(records.names) - len(number), -1))
-            here = np.bincount(block.disk, minlength=len(number))
-            for found in np.flatnonzero((here > 0) & (number < 0)):
+            here = operation_counts(block.disk, block.op, len(number))
+            seen = here.any(axis=1)
+            for found in np.flatnonzero(seen & (number < 0)):
                 number[found] = len(names)
                 names.append(records.names[found])
-            counts = np.append(counts, np.zeros(len(names) - len(counts), np.int64))
-            counts[number[here > 0]] += here[here > 0]
+            counts = np.pad(counts, ((0, len(names) - len(counts)), (0, 0)))
+            counts[number[seen]] += here[seen]
             first, last = (first if requests else float(block.arrival[0])), float(block.arrival[-1])
             requests += len(block.arrival)
             recorded = tuple(name for name in ("response", "service") if getattr(block, name) is not None)
@@ -126,8 +127,14 @@ class TraceStream:
         if survey.span == 0.0:
             raise ValueError(f"{self.source}: arrivals must span some time to have a rate")
         rates = np.empty(len(place))
-        rates[place] = survey.counts / survey.span
+        rates[place] = survey.counts.sum(axis=1) / survey.span
         return rates
+
+    @property
+    def operations(self) -> tuple[dict[str, float], ...]:
+        """How often each disk asks for which operation, as `Disk(operations=)` takes it."""
+        survey = self.survey
+        return operation_shares(survey.counts[[survey.names.index(name) for name in self.disks]])
 
     @property
     def has_service(self) -> bool:

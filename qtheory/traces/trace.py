@@ -54,6 +54,19 @@ class Block(NamedTuple):
         return Block(*(None if column is None else column[which] for column in self))  # type: ignore[arg-type]
 
 
+def operation_counts(disk: NDArray[np.int64], op: NDArray[np.int8], disks: int) -> NDArray[np.int64]:
+    """Requests of each disk, a row, by operation."""
+    cell = disk * len(OPERATIONS) + op
+    return np.bincount(cell, minlength=disks * len(OPERATIONS)).reshape(disks, len(OPERATIONS))
+
+
+def operation_shares(counts: NDArray[np.int64]) -> tuple[dict[str, float], ...]:
+    """The shares of the operations that occur, for each disk."""
+    return tuple(
+        {op: number / sum(row) for op, number in zip(OPERATIONS, row, strict=True) if number} for row in counts.tolist()
+    )
+
+
 def joined(blocks: Sequence[Block]) -> Block:
     """One block of several."""
     columns = zip(*blocks, strict=True)
@@ -215,6 +228,11 @@ class Trace:
         if self.span == 0.0:
             raise ValueError(f"{self.source or 'trace'}: arrivals must span some time to have a rate")
         return np.asarray(np.bincount(self.disk, minlength=len(self.disks)) / self.span)
+
+    @property
+    def operations(self) -> tuple[dict[str, float], ...]:
+        """How often each disk asks for which operation, as `Disk(operations=)` takes it."""
+        return operation_shares(operation_counts(self.disk, self.op, len(self.disks)))
 
     def select(
         self,
