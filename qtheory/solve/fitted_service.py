@@ -14,7 +14,7 @@ from functools import lru_cache
 from qtheory.engine import Device, Engine
 from qtheory.laws import Law
 from qtheory.laws.fitting import PhaseTypeFit, fit_phase_type
-from qtheory.solve import phase_type
+from qtheory.solve import interpolated, phase_type
 from qtheory.solve.sojourn import WaitThenService
 from qtheory.solve.steady_state import SteadyState
 
@@ -31,9 +31,12 @@ def refusal(engine: Engine) -> str | None:
 def solve(engine: Engine) -> SteadyState:
     """Solve an engine with one shared device and one FIFO line."""
     same, fit = fitted(engine)
-    state = phase_type.solve(same)
     law = engine.devices[0].service
     assert law is not None
+    chain, kinds, parts = phase_type.solved_chain(same)
+    regular = interpolated.refusal(engine, law, fit.law) is None
+    factors = interpolated.factors(engine, law, fit.law, chain) if regular else None
+    state = phase_type.answer(same, chain, kinds, parts, factors)
     assert not isinstance(state._sojourns, str)
     return replace(
         state,

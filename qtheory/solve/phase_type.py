@@ -38,7 +38,7 @@ from qtheory.markov.phase_counts import PhaseCounts
 from qtheory.solve.different_disks import Levels, Split, SplitError, converge
 from qtheory.solve.population import Population, disk_state, total_blocking
 from qtheory.solve.product_form import station_population, station_rates
-from qtheory.solve.sojourn import PhaseServers
+from qtheory.solve.sojourn import PhaseServers, Sojourn, Stretched
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
 
 Floats = NDArray[np.float64]
@@ -295,11 +295,19 @@ def solved_chain(engine: Engine, limit: int | None = None) -> tuple[PhaseChain, 
 
 def solve(engine: Engine) -> SteadyState:
     """Solve an engine with one shared device of phase-type service and one FIFO line."""
-    chain, kinds, parts = solved_chain(engine)
+    return answer(engine, *solved_chain(engine))
+
+
+def answer(
+    engine: Engine, chain: PhaseChain, kinds: list[list[int]], parts: list[Part], factors: Floats | None = None
+) -> SteadyState:
+    """What a solved chain says; with the probability of each total multiplied by these `factors`, if any are given."""
     alike = not parts
-    pmf, slots = chain.pmf, chain.slots
+    factor = np.ones(len(chain.levels)) if factors is None else factors
+    pmf, slots = chain.pmf * factor, chain.slots
     totals = np.arange(len(pmf))
-    finishing = chain.finishing
+    # Requests complete as often with n present as they are accepted with n − 1.
+    finishing = chain.finishing if factors is None else chain.finishing * np.append(1.0, factor[:-1])
     throughput = float(finishing.sum())
     waiting = np.maximum(totals - chain.servers, 0)
     present = np.maximum(totals, 1)
@@ -310,7 +318,7 @@ def solve(engine: Engine) -> SteadyState:
         if alike:
             return chain.number.split(weights * pmf)
         most = [engine.disks[kind[0]].most for kind in kinds]
-        return [part.split(weights, k) for kind, part, k in zip(kinds, parts, most, strict=True) for _ in kind]
+        return [part.split(weights * factor, k) for kind, part, k in zip(kinds, parts, most, strict=True) for _ in kind]
 
     order = range(len(engine.disks)) if alike else [i for kind in kinds for i in kind]
     found = dict(zip(order, zip(laws(~full), laws(full), laws(waiting / present), strict=True), strict=True))
@@ -318,12 +326,19 @@ def solve(engine: Engine) -> SteadyState:
         disk_state(disk, *found[i], _throughput(disk, found[i][0], finishing / present))
         for i, disk in enumerate(engine.disks)
     ]
+    mean_wait = float(waiting @ pmf) / throughput
+    sojourn: Sojourn = chain.sojourn()
+    longer = 1.0
+    if factors is not None and mean_wait > 0.0:
+        longer = mean_wait / (float(waiting @ chain.pmf) / float(chain.finishing.sum()))
+        delayed = float(finishing[chain.servers + 1 :].sum()) / throughput
+        sojourn = Stretched(sojourn, delayed, longer)
     for kind, part in zip(kinds, parts, strict=False):
         for i in kind:
-            response = part.mean_wait + chain.law.mean
+            response = part.mean_wait * longer + chain.law.mean
             states[i] = replace(
                 states[i],
-                mean_wait=part.mean_wait,
+                mean_wait=part.mean_wait * longer,
                 mean_response=response,
                 mean_in_system=states[i].throughput * response,
             )
@@ -339,14 +354,14 @@ def solve(engine: Engine) -> SteadyState:
         warnings=warnings,
         throughput=throughput,
         blocking=total_blocking(engine.disks, states),
-        mean_wait=float(waiting @ pmf) / throughput,
+        mean_wait=mean_wait,
         mean_response=mean / throughput,
         mean_in_system=mean,
         mean_in_flight=float(np.minimum(totals, slots) @ pmf),
         utilization=float(np.minimum(totals, chain.servers) @ pmf) / (device.servers or 1),
         in_system_pmf=pmf,
         disks=tuple(states),
-        _sojourns=((1.0, chain.sojourn()),),
+        _sojourns=((1.0, sojourn),),
     )
 
 

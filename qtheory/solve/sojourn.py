@@ -112,6 +112,26 @@ class PhaseServers:
 
 
 @dataclass(frozen=True, eq=False)
+class Stretched:
+    """A wait of the same form as another's, with the chance `delayed` of waiting at all, and `longer` times the mean."""
+
+    wait: Sojourn
+    delayed: float
+    longer: float
+
+    def sf(self, quantity: Quantity, t: float) -> float:
+        """P(wait > t)."""
+        if quantity == "response":
+            raise ValueError("what was stretched is a wait only")
+        more = self.delayed / self._before
+        return min(1.0, more * self.wait.sf("wait", t * more / self.longer))
+
+    @cached_property
+    def _before(self) -> float:
+        return self.wait.sf("wait", 0.0)
+
+
+@dataclass(frozen=True, eq=False)
 class WaitThenService:
     """Sojourn of a wait and then a service of another law than the one that the wait was found with.
 
