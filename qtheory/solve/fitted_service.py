@@ -18,6 +18,15 @@ from qtheory.solve import interpolated, phase_type
 from qtheory.solve.sojourn import WaitThenService
 from qtheory.solve.steady_state import SteadyState
 
+MEASURED: dict[str, dict[str, float]] = {
+    "near": {},
+    "far": {},
+    "interpolated": {},
+}
+INTERPOLATED = "between the scv of these phases and that of the law itself, the totals are interpolated"
+CLOSE = 0.005
+"""Distance of a fit whose queue is hardly told from the law's own."""
+
 
 def refusal(engine: Engine) -> str | None:
     """Why this method cannot answer for `engine`, or None."""
@@ -34,16 +43,22 @@ def solve(engine: Engine) -> SteadyState:
     law = engine.devices[0].service
     assert law is not None
     chain, kinds, parts = phase_type.solved_chain(same)
-    regular = interpolated.refusal(engine, law, fit.law) is None
-    factors = interpolated.factors(engine, law, fit.law, chain) if regular else None
-    state = phase_type.answer(same, chain, kinds, parts, factors)
+    how = way(engine)
+    if how == "interpolated":
+        factors = interpolated.factors(engine, law, fit.law, chain)
+        # Given what a request finds, the variance of its wait is about linear in the scv.
+        state = phase_type.answer(same, chain, kinds, parts, factors, 1.0 - min(law.scv / fit.law.scv, 1.0))
+    else:
+        state = phase_type.answer(same, chain, kinds, parts)
+    of_split, warnings = phase_type.measured(engine, parts, least_scv=0.0)
+    of_fit = {name: x * fit.distance if how == "far" else x for name, x in MEASURED[how].items()}
     assert not isinstance(state._sojourns, str)
     return replace(
         state,
         method="fitted_service",
         exact=False,
-        error_bounds={name: bound + of_fit(fit, name) for name, bound in state.error_bounds.items()},
-        warnings=(*state.warnings, told(fit)),
+        error_bounds={name: max(bound, of_fit.get(name, 0.0)) for name, bound in of_split.items()},
+        warnings=(*warnings, told(fit), *((INTERPOLATED,) if how == "interpolated" else ())),
         _sojourns=tuple((weight, WaitThenService(wait, law)) for weight, wait in state._sojourns),
     )
 
@@ -57,6 +72,16 @@ def fitted(engine: Engine) -> tuple[Engine, PhaseTypeFit]:
     fit = _fit(device.service, servers)
     like = Device(servers=device.servers, service=fit.law)
     return Engine(engine.disks, like, engine.queue_length, engine.hold, engine.shares), fit
+
+
+def way(engine: Engine) -> str:
+    """How the law is stood in for, in the words of MEASURED."""
+    fit = fitted(engine)[1]
+    law = engine.devices[0].service
+    assert law is not None
+    if interpolated.refusal(engine, law, fit.law) is None:
+        return "interpolated"
+    return "near" if fit.distance <= CLOSE else "far"
 
 
 def of_fit(fit: PhaseTypeFit, quantity: str) -> float:

@@ -3,13 +3,9 @@
 A law of m phases has an scv of at least 1/m (Aldous and Shepp, 1987), and the chain of c servers C(c+m−1, m−1) states a
 level: no room for regular laws. But with the arrival rates Λ(n) given, all that the law decides about the total is the
 mean rate ν(n) at which requests complete while n are present, as P(n) ν(n) = P(n−1) Λ(n−1); and up to an scv of 1,
-ln ν(n) is close to a polynomial in the scv. Its nodes are Erlang laws of one, two and (where that has few states) three
-phases, by `phase_type.py`, and a constant, by `slotted.py`. The phase-type law that was fitted keeps what it has; added
-is what the polynomial says of the step from its scv to that of the law itself:
-
-    ln ν(n) = ln ν_fit(n) + L(n, scv) − L(n, scv_fit).
-
-At last Little's law is imposed on the servers, as in `slotted.py`. `validation/phase_type_fits.py` has the errors.
+ln ν(n) is close to a polynomial in the scv. Its nodes are the phase-type law that was fitted, an exponential law and an
+Erlang law of two phases (`phase_type.py`), and a constant (`slotted.py`). At last Little's law is imposed on the
+servers, as in `slotted.py`. `validation/service_laws.py` has the errors.
 """
 
 from __future__ import annotations
@@ -21,14 +17,13 @@ from numpy.typing import NDArray
 
 from qtheory.engine import Device, Engine
 from qtheory.laws import Erlang, Law
-from qtheory.markov.phase_counts import PhaseCounts
 from qtheory.solve.phase_type import PhaseChain
 from qtheory.solve.slotted import balanced, completion_rates
 
 Floats = NDArray[np.float64]
-ORDERS = (1, 2, 3)
-MOST_STATES = 300
-"""Of a level of the chain of an Erlang law."""
+ORDERS = (1, 2)
+APART = 0.1
+"""Nodes closer than this to the fitted law are left out."""
 MOST_SERVERS = 128
 """Beyond this a slot has too much in it to be followed."""
 LEAST_STEP = 1e-3
@@ -50,21 +45,22 @@ def refusal(engine: Engine, law: Law, fitted: Law) -> str | None:
 def factors(engine: Engine, law: Law, fitted: Law, chain: PhaseChain) -> Floats:
     """What the probability of each total is multiplied by; `chain` is that of `engine` with the fitted law."""
     servers, mean = chain.servers, law.mean
-    rates: dict[float, Floats] = {}
+    rates = {fitted.scv: _completion_rates(chain) * mean}
     for k in ORDERS:
-        phases = Erlang(phases=k, mean=mean).phase_type()
-        if k > 2 and PhaseCounts(phases.alpha, phases.T).size(servers) > MOST_STATES:
+        if k > 1 and abs(1.0 / k - fitted.scv) < APART:
             continue
-        device = Device(servers=engine.devices[0].servers, service=phases)
+        device = Device(servers=engine.devices[0].servers, service=Erlang(phases=k, mean=mean).phase_type())
         erlang = PhaseChain.of(Engine(engine.disks, device, engine.queue_length, engine.hold, engine.shares))
-        rates[1.0 / k] = _completion_rates(erlang) * mean
         if k == 1:
             arrivals = np.array([level[0] for level in erlang.accepting]) * mean
             rates[0.0] = completion_rates(arrivals, servers, erlang.pmf)
-    top = min(len(chain.levels) - 1, *(len(found) for found in rates.values()))
-    step = np.zeros(top)
+        if abs(1.0 / k - fitted.scv) >= APART:
+            rates[1.0 / k] = _completion_rates(erlang) * mean
+    top = min(len(found) for found in rates.values())
+    step = -np.log(rates[fitted.scv][:top])
     for node, found in rates.items():
-        step += (_weight(rates, node, law.scv) - _weight(rates, node, fitted.scv)) * np.log(found[:top])
+        weight = math.prod((law.scv - other) / (node - other) for other in rates if other != node)
+        step += weight * np.log(found[:top])
     height = np.concatenate([[0.0], -np.cumsum(step), np.zeros(len(chain.levels) - 1 - top)])
     height[top + 1 :] = height[top]
     before = chain.pmf
@@ -81,8 +77,3 @@ def _completion_rates(chain: PhaseChain) -> Floats:
     pmf = chain.pmf[1:]
     without = np.minimum(np.arange(1, len(pmf) + 1), chain.servers) / chain.law.mean
     return np.where(pmf > LEAST, chain.finishing[1:] / np.maximum(pmf, LEAST), without)
-
-
-def _weight(nodes: dict[float, Floats], node: float, at: float) -> float:
-    """Lagrange's polynomial that is 1 at `node` and 0 at the others."""
-    return math.prod((at - other) / (node - other) for other in nodes if other != node)

@@ -10,8 +10,9 @@ each level,
 and takes it from the product form of exponential service (`product_form.py`), in which the split of a total over the
 disks does not depend on how fast the engine is: P(n_1, ..., n_N | n) ∝ Π_i Π_{k<n_i} λ_i(k) / n_i!. With one disk, and
 with saturated disks only, there is nothing to split, and the answer is exact. Otherwise it is an approximation, close
-where the disks are alike. Where they are not, the phases remember how the split came about, and `different_disks.py`
-follows them together; where that takes too long, the answer warns that the split is that of exponential service.
+where the disks are alike. Where they are not, or are only two before few servers, the phases remember how the split
+came about, and `different_disks.py` follows them together; where that takes too long for different disks, the answer
+warns that the split is that of exponential service.
 
 A saturated disk submits again at once: when one of its requests finishes, the total stays. It has its share of what is
 present, and so of what finishes.
@@ -38,18 +39,22 @@ from qtheory.markov.phase_counts import PhaseCounts
 from qtheory.solve.different_disks import Levels, Split, SplitError, converge
 from qtheory.solve.population import Population, disk_state, total_blocking
 from qtheory.solve.product_form import station_population, station_rates
-from qtheory.solve.sojourn import PhaseServers, Sojourn, Stretched
+from qtheory.solve.sojourn import PhaseServers, Slots, Sojourn, Stretched
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
 
 Floats = NDArray[np.float64]
 MOST_STATES = 3000
 """Largest number of states at a level: its cube is what a level costs."""
+MOST_WORK = 1e11
+"""Cubes of these, added over the totals, that an approximation is worth: half a minute."""
 OUT_OF_REACH = 1e-40
 """Levels whose probability is below this fraction of the largest are left out."""
 SPLIT_REACH = 1e-13
 """The same where the split is followed together with the phases."""
 HALVINGS = 50
 """That find how fast the tail decays."""
+FEW_SERVERS = 4
+"""Up to which the split of two equal disks is followed: among more of either it hardly matters."""
 ALIKE = 1e-13
 """Arrival rates that differ by less are taken as the same."""
 
@@ -129,6 +134,9 @@ def refusal(engine: Engine) -> str | None:
     states = PhaseCounts(law.alpha, law.T).size(servers)
     if states > MOST_STATES:
         return f"{servers} servers of {len(law.alpha)} phases have {states} states, more than {MOST_STATES}"
+    levels = min(engine.most, _reach(engine.disks, law, servers) or engine.most)
+    if not is_exact(engine) and levels * float(states) ** 3 > MOST_WORK:
+        return f"{servers} servers of {len(law.alpha)} phases have {states} states at each of {levels} totals, too many"
     return None
 
 
@@ -279,11 +287,13 @@ def is_exact(engine: Engine) -> bool:
 def solved_chain(engine: Engine, limit: int | None = None) -> tuple[PhaseChain, list[list[int]], list[Part]]:
     """The stationary chain, with at most `limit` slots; the kinds of disks, and each one's part where it is followed.
 
-    There are no parts where disks are alike, and where the split is that of exponential service: beside saturated
-    disks, and where following it takes too long.
+    There are no parts where disks are alike, but for two before few servers, and where the split is that of exponential
+    service: beside saturated disks, and where following it takes too long.
     """
     chain = PhaseChain.of(engine, limit)
     kinds = _kinds(engine.disks)
+    if len(engine.disks) == 2 and chain.servers <= FEW_SERVERS:
+        kinds = [[0], [1]]
     if len(kinds) == 1 or chain.number.constant > 0:
         return chain, kinds, []
     try:
@@ -299,9 +309,18 @@ def solve(engine: Engine) -> SteadyState:
 
 
 def answer(
-    engine: Engine, chain: PhaseChain, kinds: list[list[int]], parts: list[Part], factors: Floats | None = None
+    engine: Engine,
+    chain: PhaseChain,
+    kinds: list[list[int]],
+    parts: list[Part],
+    factors: Floats | None = None,
+    constant: float = 0.0,
 ) -> SteadyState:
-    """What a solved chain says; with the probability of each total multiplied by these `factors`, if any are given."""
+    """What a solved chain says.
+
+    With `factors` the probability of each total is multiplied by them, and the waits are as the totals ask for: a part
+    `constant` of them has the form of constant service, the others the form they have in the chain.
+    """
     alike = not parts
     factor = np.ones(len(chain.levels)) if factors is None else factors
     pmf, slots = chain.pmf * factor, chain.slots
@@ -327,12 +346,16 @@ def answer(
         for i, disk in enumerate(engine.disks)
     ]
     mean_wait = float(waiting @ pmf) / throughput
-    sojourn: Sojourn = chain.sojourn()
+    sojourns: list[tuple[float, Sojourn]] = [(1.0, chain.sojourn())]
     longer = 1.0
     if factors is not None and mean_wait > 0.0:
         longer = mean_wait / (float(waiting @ chain.pmf) / float(chain.finishing.sum()))
-        delayed = float(finishing[chain.servers + 1 :].sum()) / throughput
-        sojourn = Stretched(sojourn, delayed, longer)
+        regular = Slots(finishing[chain.servers + 1 :] / throughput, chain.servers, chain.law.mean)
+        delayed = float(regular.line.sum())
+        sojourns = [
+            (1.0 - constant, Stretched(sojourns[0][1], delayed, longer)),
+            (constant, Stretched(regular, delayed, mean_wait / regular.mean)),
+        ]
     for kind, part in zip(kinds, parts, strict=False):
         for i in kind:
             response = part.mean_wait * longer + chain.law.mean
@@ -345,8 +368,7 @@ def answer(
     device = engine.devices[0]
     mean = float(totals @ pmf)
     exact = is_exact(engine)
-    split = "followed" if parts else "equal" if len(kinds) == 1 else "plain"
-    bounds, warnings = (dict.fromkeys(QUANTITIES, 1e-11), ()) if exact else measured(engine, split)
+    bounds, warnings = (dict.fromkeys(QUANTITIES, 1e-11), ()) if exact else measured(engine, parts)
     return SteadyState(
         method="phase_type",
         exact=exact,
@@ -361,7 +383,7 @@ def answer(
         utilization=float(np.minimum(totals, chain.servers) @ pmf) / (device.servers or 1),
         in_system_pmf=pmf,
         disks=tuple(states),
-        _sojourns=((1.0, sojourn),),
+        _sojourns=tuple(sojourns),
     )
 
 
@@ -449,15 +471,18 @@ def _kinds(disks: Sequence[Disk]) -> list[list[int]]:
     return list(kinds.values())
 
 
-def measured(engine: Engine, split: str) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Error bounds of the approximation, as measured, and what to warn of; `split` as in MEASURED."""
+def measured(
+    engine: Engine, parts: Sequence[Part], *, least_scv: float = 0.1
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Error bounds of the approximation, as measured, and what to warn of."""
+    split = "equal" if len(_kinds(engine.disks)) == 1 else "followed" if parts else "plain"
     warnings = (PLAIN,) if split == "plain" else ()
-    if _within_grid(engine):
+    if _within_grid(engine, least_scv):
         return MEASURED[split], warnings
     return dict.fromkeys(QUANTITIES, math.inf), (*warnings, "no error was measured here: compare with qt.simulate")
 
 
-def _within_grid(engine: Engine) -> bool:
+def _within_grid(engine: Engine, least_scv: float) -> bool:
     """Whether `engine` is as those on which MEASURED was measured."""
     device, disks = engine.devices[0], engine.disks
     assert device.service is not None
@@ -466,15 +491,17 @@ def _within_grid(engine: Engine) -> bool:
         return False
     rates = [float(disk.arrival_rates()[0]) for disk in disks]
     most = [disk.most for disk in disks]
+    utilization = sum(rates) * device.service.mean / device.servers
     return (
         len(disks) <= 64
         and len(_kinds(disks)) <= 4
         and max(rates) <= 16.0 * (1.0 + ALIKE) * min(rates)
         and max(most) <= min(64, 16 * min(most))
-        and device.servers <= 32
+        and device.servers <= 64
         and device.servers <= (engine.queue_length or device.servers)
-        and 0.3 <= sum(rates) * device.service.mean / device.servers <= 1.5
-        and 0.1 <= device.service.scv * (1.0 + ALIKE) <= 10.0 * (1.0 + 2.0 * ALIKE)
+        and 0.3 * (1.0 - ALIKE) <= utilization <= 1.5 * (1.0 + ALIKE)
+        and least_scv <= device.service.scv * (1.0 + ALIKE)
+        and device.service.scv <= 10.0 * (1.0 + ALIKE)
     )
 
 
