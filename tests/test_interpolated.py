@@ -47,12 +47,11 @@ def embedded(rho, room):
     return 1.0 - 1.0 / (law[0] + rho)
 
 
-@pytest.mark.parametrize("rho", [0.6, 0.9, 1.2])
-@pytest.mark.parametrize("room", [2, 4, 8])
+@pytest.mark.parametrize(("rho", "room"), [(0.6, 2), (0.6, 4), (0.9, 2), (0.9, 8), (1.2, 4), (1.2, 8)])
 def test_a_full_buffer_before_one_server(rho, room):
     truth = embedded(rho, room)
     state = qt.solve(engine(qt.Deterministic(1.0), 1, rho, room))
-    assert state.blocking == pytest.approx(truth, rel=0.04)
+    assert state.blocking == pytest.approx(truth, rel=0.005)
 
 
 def test_rates_keep_the_servers_busy_as_long_as_little_asks():
@@ -69,7 +68,7 @@ def test_balancing_leaves_a_balanced_law():
 
 
 def test_at_a_node_the_step_is_exact():
-    place = (6, 0.9, 4, 3)
+    place = (6, 0.9, 4, 3)  # more servers than few
     wanted = qt.Erlang(phases=2, mean=1.0)
     before, after = chain(qt.Exponential(1.0), *place), chain(wanted, *place)
     found = before.pmf * factors(engine(wanted, *place), wanted, before.law, before)

@@ -3,9 +3,9 @@
 A law of m phases has an scv of at least 1/m (Aldous and Shepp, 1987), and the chain of c servers C(c+m−1, m−1) states a
 level: no room for regular laws. But with the arrival rates Λ(n) given, all that the law decides about the total is the
 mean rate ν(n) at which requests complete while n are present, as P(n) ν(n) = P(n−1) Λ(n−1); and up to an scv of 1,
-ln ν(n) is close to a polynomial in the scv. Its nodes are the phase-type law that was fitted, an exponential law and an
-Erlang law of two phases (`phase_type.py`), and a constant (`slotted.py`). At last Little's law is imposed on the
-servers, as in `slotted.py`. `validation/service_laws.py` has the errors.
+ln ν(n) is close to a polynomial in the scv. Its nodes are the phase-type law that was fitted, Erlang laws of fewer
+phases (`phase_type.py`), and, before more servers than afford a law of many phases, a constant (`slotted.py`). At last
+Little's law is imposed on the servers, as in `slotted.py`. `validation/service_laws.py` has the errors.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.engine import Device, Engine
-from qtheory.laws import Erlang, Law
+from qtheory.laws import Erlang, Exponential, Law
 from qtheory.solve.phase_type import PhaseChain
 from qtheory.solve.slotted import balanced, completion_rates
 
 Floats = NDArray[np.float64]
-ORDERS = (1, 2)
-APART = 0.1
+FEW = 2
+"""Servers up to which the law that is fitted, of 12 phases, makes a constant as a node superfluous."""
+ORDERS, ORDERS_FEW = (1, 2), (1, 3, 6)
+"""Phases of the Erlang laws; and before few servers."""
+APART = 0.08
 """Nodes closer than this to the fitted law are left out."""
 MOST_SERVERS = 128
 """Beyond this a slot has too much in it to be followed."""
@@ -43,20 +46,26 @@ def refusal(engine: Engine, law: Law, fitted: Law) -> str | None:
 
 
 def factors(engine: Engine, law: Law, fitted: Law, chain: PhaseChain) -> Floats:
-    """What the probability of each total is multiplied by; `chain` is that of `engine` with the fitted law."""
+    """What the probability of each total is multiplied by.
+
+    `chain` is that of `engine` with the fitted law. The polynomial is of chains in which different disks split a total
+    as under exponential service, also where they do not in `chain`.
+    """
     servers, mean = chain.servers, law.mean
-    rates = {fitted.scv: _completion_rates(chain) * mean}
-    for k in ORDERS:
-        if k > 1 and abs(1.0 / k - fitted.scv) < APART:
-            continue
-        device = Device(servers=engine.devices[0].servers, service=Erlang(phases=k, mean=mean).phase_type())
-        erlang = PhaseChain.of(Engine(engine.disks, device, engine.queue_length, engine.hold, engine.shares))
-        if k == 1:
-            arrivals = np.array([level[0] for level in erlang.accepting]) * mean
-            rates[0.0] = completion_rates(arrivals, servers, erlang.pmf)
+
+    def like(service: Law) -> PhaseChain:
+        device = Device(servers=engine.devices[0].servers, service=service.phase_type())
+        return PhaseChain.of(Engine(engine.disks, device, engine.queue_length, engine.hold, engine.shares))
+
+    rates = {fitted.scv: _completion_rates(like(fitted)) * mean}
+    for k in ORDERS if servers > FEW else ORDERS_FEW:
         if abs(1.0 / k - fitted.scv) >= APART:
-            rates[1.0 / k] = _completion_rates(erlang) * mean
-    top = min(len(found) for found in rates.values())
+            rates[1.0 / k] = _completion_rates(like(Erlang(phases=k, mean=mean))) * mean
+    if servers > FEW:
+        exponential = like(Exponential(mean))
+        arrivals = np.array([level[0] for level in exponential.accepting]) * mean
+        rates[0.0] = completion_rates(arrivals, servers, exponential.pmf)
+    top = min(len(chain.levels) - 1, *(len(found) for found in rates.values()))
     step = -np.log(rates[fitted.scv][:top])
     for node, found in rates.items():
         weight = math.prod((law.scv - other) / (node - other) for other in rates if other != node)
