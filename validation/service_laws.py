@@ -110,7 +110,7 @@ def way(engine: qt.Engine, state: SteadyState) -> str:
 def stated(row: dict[str, str]) -> float:
     """The bound of a row's quantity, as the package states it now."""
     split, _, how = row["way"].partition(", ")
-    bounds = [phase_type.MEASURED[split].get(row["quantity"], 0.0) if split != "exact" else 0.0]
+    bounds = [phase_type.MEASURED["equal" if split == "exact" else split].get(row["quantity"], 0.0)]
     if how:
         bound = fitted_service.MEASURED[how].get(row["quantity"], 0.0)
         bounds.append(bound * float(row["distance"]) if how == "far" else bound)

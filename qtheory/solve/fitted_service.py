@@ -1,9 +1,11 @@
 """The shared engine with any service law: a phase-type law is fitted to it, and that is solved.
 
-The fit (`laws/fitting/`) has the exact mean and as many phases as so many servers afford. How far a queue with the
-fitted law is from one with the law itself was measured (`validation/phase_type_fits.py`) against how far the laws are
-apart; that comes on top of the error of `phase_type.py`. A request's own service follows the law itself: few phases
-cannot follow its tail, which is what long responses are made of where waits are short.
+The fit (`laws/fitting/`) has the exact mean and as many phases as so many servers afford. Where these cannot be as
+regular as the law, the totals are corrected for the rest (`interpolated.py`). A request's own service follows the law
+itself: few phases cannot follow its tail, which is what long responses are made of where waits are short.
+
+How far the answers are off was measured (`validation/service_laws.py`), by how the law is stood in for: a fit "near"
+the law, one "far" from it, by distance, or "interpolated".
 """
 
 from __future__ import annotations
@@ -82,15 +84,6 @@ def way(engine: Engine) -> str:
     if interpolated.refusal(engine, law, fit.law) is None:
         return "interpolated"
     return "near" if fit.distance <= CLOSE else "far"
-
-
-def of_fit(fit: PhaseTypeFit, quantity: str) -> float:
-    """What the fit adds to the error bound of a quantity."""
-    if quantity.endswith("quantile"):
-        return fit.error_bounds["response_quantile"]
-    if quantity in ("throughput", "utilization", "blocking", "disks.blocking"):
-        return fit.error_bounds["blocking"]
-    return max(fit.error_bounds["blocking"], fit.error_bounds["mean_wait"])
 
 
 def told(fit: PhaseTypeFit) -> str:

@@ -45,8 +45,8 @@ from qtheory.solve.steady_state import QUANTITIES, SteadyState
 Floats = NDArray[np.float64]
 MOST_STATES = 3000
 """Largest number of states at a level: its cube is what a level costs."""
-MOST_WORK = 1e11
-"""Cubes of these, added over the totals, that an approximation is worth: half a minute."""
+MOST_WORK = 3e11
+"""Cubes of these, added over the totals, that an approximation is worth: a minute."""
 OUT_OF_REACH = 1e-40
 """Levels whose probability is below this fraction of the largest are left out."""
 SPLIT_REACH = 1e-13
