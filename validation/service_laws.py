@@ -38,7 +38,7 @@ from validation.phase_type import compare, split_of
 CELLS = 240
 SEED = 4
 REQUESTS = 16_000_000
-RESOLVED = 0.02
+RESOLVED = 0.01
 """Half-widths above this part of the value say little about an error."""
 COVERED = 0.95
 RESULTS = Path(__file__).with_name("results") / "service_laws.csv"

@@ -47,7 +47,7 @@ def solve(engine: Engine) -> SteadyState:
     chain, kinds, parts = phase_type.solved_chain(same)
     how = way(engine)
     if how == "interpolated":
-        factors = interpolated.factors(engine, law, fit.law, chain)
+        factors = interpolated.factors(engine, law, fit.law, chain, bool(parts))
         # Given what a request finds, the variance of its wait is about linear in the scv.
         state = phase_type.answer(same, chain, kinds, parts, factors, 1.0 - min(law.scv / fit.law.scv, 1.0))
     else:

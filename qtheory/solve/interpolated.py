@@ -45,11 +45,11 @@ def refusal(engine: Engine, law: Law, fitted: Law) -> str | None:
     return f"{servers} servers, more than {MOST_SERVERS}" if servers > MOST_SERVERS else None
 
 
-def factors(engine: Engine, law: Law, fitted: Law, chain: PhaseChain) -> Floats:
+def factors(engine: Engine, law: Law, fitted: Law, chain: PhaseChain, followed: bool) -> Floats:
     """What the probability of each total is multiplied by.
 
-    `chain` is that of `engine` with the fitted law. The polynomial is of chains in which different disks split a total
-    as under exponential service, also where they do not in `chain`.
+    `chain` is that of `engine` with the fitted law. The polynomial is of chains in which disks split a total as under
+    exponential service, also where their split is `followed` in `chain`.
     """
     servers, mean = chain.servers, law.mean
 
@@ -57,7 +57,7 @@ def factors(engine: Engine, law: Law, fitted: Law, chain: PhaseChain) -> Floats:
         device = Device(servers=engine.devices[0].servers, service=service.phase_type())
         return PhaseChain.of(Engine(engine.disks, device, engine.queue_length, engine.hold, engine.shares))
 
-    rates = {fitted.scv: _completion_rates(like(fitted)) * mean}
+    rates = {fitted.scv: _completion_rates(like(fitted) if followed else chain) * mean}
     for k in ORDERS if servers > FEW else ORDERS_FEW:
         if abs(1.0 / k - fitted.scv) >= APART:
             rates[1.0 / k] = _completion_rates(like(Erlang(phases=k, mean=mean))) * mean
