@@ -102,9 +102,9 @@ MEASURED = {
 """Largest relative error over the cells of `validation/phase_type.py`, and those of `validation/service_laws.py` that
 may set bounds, against simulation, half-widths included where those are below 1 %, and against `joint_chain`; by
 whether the disks are equal, different with the split followed, or different and split as under exponential service
-(more than 20 000 states only). 2 to 64 Poisson or closed disks of up to 4 kinds, whose rates and buffers differ by up to 16 times,
-buffers 1 to 64, 1 to 64 servers, utilization 0.3 to 1.5, scv 0.1 to 10. The largest belong to few disks at one or two
-servers. Of the errors in the cells of `service_laws` that are held out 97 % are within the bounds."""
+(more than 20 000 states only). 2 to 64 Poisson or closed disks of up to 4 kinds, whose rates and buffers differ by up
+to 16 times, buffers 1 to 64, 1 to 64 servers, utilization 0.3 to 1.5, scv 0.1 to 10. The largest belong to few disks at
+one or two servers. Of the errors in the cells of `service_laws` that are held out 97 % are within the bounds."""
 PLAIN = (
     "how different disks share a total is taken as under exponential service, not followed: among many disks that put "
     f"mean waits up to {MEASURED['plain']['mean_wait']:.0%} off, those of a disk up to "
