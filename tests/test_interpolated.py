@@ -131,6 +131,13 @@ def test_different_disks_share_what_is_interpolated():
             assert abs(getattr(disk, name) - estimate.value) <= 0.05 * estimate.value + 2 * estimate.half_width, name
 
 
+def test_where_hardly_anybody_waits():
+    state = qt.solve(engine(qt.Deterministic(1.0), 36, 0.04, 41, 13))
+    assert 0.0 <= state.mean_wait < 1e-18
+    assert state.wait_quantile(0.9999) == 0.0
+    assert state.response_quantile(0.99) == pytest.approx(1.0, rel=1e-9)
+
+
 def test_stated_bounds_are_those_of_the_first_half():
     """Set by the cells that may set them, rounded up; the other half is within them as often as it should be."""
     worst, held_out = {}, []

@@ -45,8 +45,8 @@ from qtheory.solve.steady_state import QUANTITIES, SteadyState
 Floats = NDArray[np.float64]
 MOST_STATES = 3000
 """Largest number of states at a level: its cube is what a level costs."""
-MOST_WORK = 3e11
-"""Cubes of these, added over the totals, that an approximation is worth: a minute."""
+MOST_WORK = 1e11
+"""Cubes of these, added over the totals, that an approximation is worth: half a minute."""
 OUT_OF_REACH = 1e-40
 """Levels whose probability is below this fraction of the largest are left out."""
 SPLIT_REACH = 1e-13
@@ -349,8 +349,9 @@ def answer(
     mean_wait = float(waiting @ pmf) / throughput
     sojourns: list[tuple[float, Sojourn]] = [(1.0, chain.sojourn())]
     longer = 1.0
-    if factors is not None and mean_wait > 0.0:
-        longer = mean_wait / (float(waiting @ chain.pmf) / float(chain.finishing.sum()))
+    before = float(waiting @ chain.pmf) / float(chain.finishing.sum())
+    if factors is not None and min(mean_wait, before) > 0.0:
+        longer = mean_wait / before
         regular = Slots(finishing[chain.servers + 1 :] / throughput, chain.servers, chain.law.mean)
         delayed = float(regular.line.sum())
         sojourns = [

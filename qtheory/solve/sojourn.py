@@ -123,6 +123,8 @@ class Stretched:
         """P(wait > t)."""
         if quantity == "response":
             raise ValueError("what was stretched is a wait only")
+        if self._before == 0.0:  # nobody waits, but for what is below TAIL
+            return 0.0
         more = self.delayed / self._before
         return min(1.0, more * self.wait.sf("wait", t * more / self.longer))
 
