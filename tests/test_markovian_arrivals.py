@@ -64,10 +64,10 @@ CALM = qt.mmpp2(rates=(2.0, 2.0), stays=(1.0, 3.0))
 @pytest.mark.parametrize("law", [EXPONENTIAL, H2, E2], ids=["M", "H2", "E2"])
 def test_bursts_that_are_none(law):
     """Two phases of the same rate are a Poisson process, dealt out or alone."""
-    poisson = qt.Engine([qt.Disk(qt.Poisson(1.0), buffer=4), qt.Disk(qt.Poisson(1.0), buffer=4)], qt.Device(2, law))
+    poisson = qt.Engine([qt.Disk(qt.Poisson(0.6), buffer=4)] * 3, qt.Device(2, law))
     expected = qt.solve(poisson, "phase_type")
-    dealt = qt.Engine([qt.Disk(qt.Marked(CALM, 0.5), buffer=4)] * 2, poisson.device)
-    alone = qt.Engine([qt.Disk(CALM.thinned(0.5), buffer=4)] * 2, poisson.device)
+    dealt = qt.Engine([qt.Disk(qt.Marked(CALM, 0.3), buffer=4)] * 3, poisson.device)
+    alone = qt.Engine([qt.Disk(CALM.thinned(0.3), buffer=4)] * 3, poisson.device)
     # Matching moves the split of a law that is not exponential, towards the truth or not.
     for engine, near in ((dealt, 1e-12), (alone, 1e-9 if law is EXPONENTIAL else 0.02)):
         found = qt.solve(engine, "markovian_arrivals")

@@ -12,7 +12,7 @@ from qtheory.drain import phase_type
 from qtheory.drain.drain_law import DrainTime
 from qtheory.drain.throttle import DepthLimit
 from qtheory.engine import Engine
-from qtheory.solve.fitted_service import fitted, of_fit, refusal, told
+from qtheory.solve.fitted_service import fitted, refusal, told
 
 __all__ = ["drain", "refusal"]
 
@@ -21,10 +21,11 @@ def drain(engine: Engine, throttle: DepthLimit | None, present: tuple[int, ...] 
     """Drain of an engine that `solve.fitted_service` covers, under a limit over all disks or none."""
     same, fit = fitted(engine)
     found = phase_type.drain(same, throttle, present)
+    of_fit = fit.error_bounds["response_quantile"]
     return replace(
         found,
         method="fitted_service",
         exact=False,
-        error_bounds={name: bound + of_fit(fit, "response_quantile") for name, bound in found.error_bounds.items()},
+        error_bounds={name: bound + of_fit for name, bound in found.error_bounds.items()},
         warnings=(*found.warnings, told(fit)),
     )

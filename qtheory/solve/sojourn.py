@@ -37,6 +37,59 @@ class Sojourn(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Stretched:
+    """A wait of the same form as another's, with the chance `delayed` of waiting and `longer` times the mean."""
+
+    wait: Sojourn
+    delayed: float
+    longer: float
+
+    def sf(self, quantity: Quantity, t: float) -> float:
+        """P(wait > t)."""
+        if quantity == "response":
+            raise ValueError("what was stretched is a wait only")
+        if self._before == 0.0:  # nobody waits, but for what is below TAIL
+            return 0.0
+        more = self.delayed / self._before
+        return min(1.0, more * self.wait.sf("wait", t * more / self.longer))
+
+    @cached_property
+    def _before(self) -> float:
+        return self.wait.sf("wait", 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Slots:
+    """Waits for c servers of a constant service time: `line[j]` = P(an accepted request finds c + j others).
+
+    In each service time all c who are in service leave, those of now at times that are taken as uniform: so its wait is
+    ⌊j/c⌋ service times and then the (j mod c + 1)-th of c uniform times, which is a Beta law.
+    """
+
+    line: NDArray[np.float64]
+    servers: int
+    service: float
+
+    @property
+    def mean(self) -> float:
+        """Mean wait, of those who wait and those who do not."""
+        slots, rank = np.divmod(np.arange(len(self.line)), self.servers)
+        return self.service * float(self.line @ (slots + (rank + 1.0) / (self.servers + 1.0)))
+
+    def sf(self, quantity: Quantity, t: float) -> float:
+        """P(wait > t)."""
+        from scipy.special import betainc
+
+        if quantity == "response":
+            raise ValueError("slots say how long a request waits only")
+        slots, rest = divmod(t / self.service, 1.0)
+        begin = int(slots) * self.servers
+        now = self.line[begin : begin + self.servers]
+        rank = np.arange(1.0, len(now) + 1.0)
+        return float(now @ (1.0 - betainc(rank, self.servers + 1.0 - rank, rest)) + self.line[begin + len(now) :].sum())
+
+
+@dataclass(frozen=True, eq=False)
 class WaitThenService:
     """Sojourn of a wait and then a service of another law than the one that the wait was found with.
 

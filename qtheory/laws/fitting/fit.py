@@ -9,7 +9,8 @@ number of phases, all that apply are tried:
 * `em` (`em.py`): only where none of these is near enough, as it takes longer;
 
 and the one of least distance (`distance.py`) is taken. All have the exact mean. Without a number of phases it is the
-smallest with a distance below NEAR, up to what the servers afford.
+smallest with a distance below NEAR, up to what the servers afford; and where none of these is as regular as the law,
+the Erlang law of the most phases (`erlang`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from qtheory.laws.fitting.distance import Target, affordable, kolmogorov_smirnov
 from qtheory.laws.fitting.em import em
 from qtheory.laws.fitting.moments import three_moments, two_moments
 from qtheory.laws.fitting.tail import tail_fit
+from qtheory.laws.gamma import Erlang
 from qtheory.laws.law import Law
 from qtheory.laws.phase_type import PhaseType
 from qtheory.laws.scipy_law import law_of
@@ -113,6 +115,10 @@ def fit_phase_type(law: Law | ArrayLike, phases: int | None = None, servers: int
     if same is not None and (phases is servers is None or len(same.alpha) <= most):
         return _report("unchanged", target_law, same, 0.0)
     target = Target.of(target_law)
+    if phases is None and target.scv * most < 1.0:
+        # no law of so few phases is as regular, and an Erlang law is the most regular of them (Aldous, Shepp 1987)
+        erlang = Erlang(phases=most, mean=target.mean).phase_type()
+        return _report("erlang", target_law, erlang, target.distance(erlang, c))
     best = (math.inf, "", same)
     # many phases may end in a poor local minimum: what fewer of them reach counts as well
     for m in range(1, most + 1) if phases is None else sorted({min(phases, few) for few in (6, 10, phases)}):
