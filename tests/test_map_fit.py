@@ -340,5 +340,5 @@ def test_refused_fit_options():
         fit_map(np.arange(1000.0), order=4)
     with pytest.raises(ValueError, match=r"servers\[1\] must be a whole number"):
         fit_map(np.arange(1000.0), servers=[1, 0])
-    with pytest.raises(ValueError, match="servers must have at least one"):
+    with pytest.raises(ValueError, match="servers and utilizations must have at least one"):
         fit_map(np.arange(1000.0), servers=[])

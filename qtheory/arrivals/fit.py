@@ -5,10 +5,11 @@ service time to the longest busy period. No few statistics decide it: a rare str
 have the same index of dispersion in every window. So the waits themselves are the measure:
 
 1. **Trial queues.** The recorded arrivals are replayed at 1, 4 and 16 exponential servers, at utilizations 0.3, 0.5 and
-   0.8; mean and 99 % quantile of the wait are what a process has to have. How well the trace tells each is found by
-   block bootstrap (Künsch 1989): gaps resampled in blocks of a twentieth of the trace. The same waits behind a process
-   are exact (`trial_queue.py`). All differences are of logarithms, in standard deviations of the bootstrap. Where the
-   replayed trace is outside what nine in ten of its resamplings give, a process is asked for the end of that range.
+   0.8, or such as are asked for; mean and 99 % quantile of the wait are what a process has to have. How well the trace
+   tells each is found by block bootstrap (Künsch 1989): gaps resampled in blocks of a twentieth of the trace. The same
+   waits behind a process are exact (`trial_queue.py`). All differences are of logarithms, in standard deviations of the
+   bootstrap, upwards and downwards. Where the replayed trace is outside what eight in ten of its resamplings give, a
+   process is asked for the end of that range.
 2. **States.** If one state, a renewal process, has all waits inside their 95 % intervals, that is all. Otherwise the
    arrivals are sorted into states of a chain in some eighty ways (`states.py`); each makes a process: the gap that
    follows a state is Erlang, with the mean and as far as allowed the variability seen, and the next state comes by the
@@ -31,9 +32,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qtheory.arguments import count, sequence
+from qtheory.arguments import count, probability, sequence
 from qtheory.arrivals.map import MAP
-from qtheory.arrivals.states import FEATURES, Labels, Surroundings
+from qtheory.arrivals.states import FEATURES, LOADS, Labels, Surroundings
 from qtheory.arrivals.trial_queue import Case, exact, replayed
 from qtheory.result import Result
 
@@ -147,15 +148,21 @@ class FittedMAP(Result):
         return self._counted.again(which).scaled(gap)
 
 
-def fit_map(arrivals: Recorded | ArrayLike, *, servers: Sequence[int] = SERVERS, order: int = 64) -> FittedMAP:
+def fit_map(
+    arrivals: Recorded | ArrayLike,
+    *,
+    servers: Sequence[int] = SERVERS,
+    utilizations: Sequence[float] = UTILIZATIONS,
+    order: int = 64,
+) -> FittedMAP:
     """Fit a Markovian arrival process to a trace or to arrival times [s] in order.
 
     Parameters
     ----------
     arrivals : Trace or array-like
         All requests of the trace together: select one disk for a process of its own.
-    servers : sequence of int
-        Numbers of servers of the trial queues, those for which the waits are to be right.
+    servers, utilizations : sequences
+        The trial queues, each number of servers at each utilization: those for which the waits are to be right.
     order : int
         Most phases of the process, at least 16. More match more: 128 take some five times as long as 64.
 
@@ -172,13 +179,14 @@ def fit_map(arrivals: Recorded | ArrayLike, *, servers: Sequence[int] = SERVERS,
     """
     times = _times(arrivals.arrival if isinstance(arrivals, Recorded) else arrivals)
     order = count("order", order, least=LEAST_ORDER)
-    tried_with = sorted({count(f"servers[{i}]", c) for i, c in enumerate(sequence("servers", servers))})
-    if not tried_with:
-        raise ValueError("servers must have at least one number")
+    cases = _cases(servers, utilizations)
+    busy = [case.utilization for case in cases]
+    loads = LOADS if min(busy) >= LOADS[0] else np.geomspace(min(busy) / 3.0, min(3.0 * max(busy), LOADS[-1]), 5)
     gap = float(times[-1] - times[0]) / (len(times) - 1)
     gaps = np.diff(times) / gap
-    target = Target.of(gaps, tuple(Case(c, u) for c in tried_with for u in UTILIZATIONS))
-    around = Surroundings(np.maximum(gaps, SHORTEST_GAP * min(float(gaps[gaps > 0.0].min()), 1.0)))
+    target = Target.of(gaps, cases)
+    apart = np.maximum(gaps, SHORTEST_GAP * min(float(gaps[gaps > 0.0].min()), 1.0))
+    around = Surroundings(apart, tuple(map(float, loads)))
     ways = around.labels(order)
     best = target.tried(around, next(ways), order)  # one state
     if not target.holds(best):
@@ -432,6 +440,14 @@ def _counts(times: Floats, window: float) -> Ints:
 
 def _index(counts: Ints) -> float:
     return float(counts.var() / counts.mean())
+
+
+def _cases(servers: Sequence[int], utilizations: Sequence[float]) -> tuple[Case, ...]:
+    numbers = sorted({count(f"servers[{i}]", c) for i, c in enumerate(sequence("servers", servers))})
+    busy = sorted({probability(f"utilizations[{i}]", u) for i, u in enumerate(sequence("utilizations", utilizations))})
+    if not numbers or not busy:
+        raise ValueError(f"servers and utilizations must have at least one each, not {servers!r} and {utilizations!r}")
+    return tuple(Case(c, u) for c in numbers for u in busy)
 
 
 def _times(values: ArrayLike) -> Floats:

@@ -40,6 +40,8 @@ Ints = NDArray[np.int64]
 CLUSTERED, COARSELY, CLASSED, ORDERED = "clusters", "clusters in runs", "classes of runs", "runs in order"
 
 LOADS = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Of the servers whose backlogs are looked at; that at `WEIGHED` says which runs matter."""
+WEIGHED = 3
 RUNS_APART = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 CLASSES = (4, 8, 16, 32, 64)
 TELLING_APART = (1, 2, 4)
@@ -77,10 +79,10 @@ class Labels(NamedTuple):
 
 
 class Surroundings:
-    """What is around each arrival, from the gaps that follow arrivals, in mean gaps, all > 0."""
+    """What is around each arrival, from the gaps that follow arrivals, in mean gaps, all > 0; and the five loads."""
 
-    def __init__(self, gaps: Floats) -> None:
-        self.gaps = gaps
+    def __init__(self, gaps: Floats, loads: tuple[float, ...] = LOADS) -> None:
+        self.gaps, self.loads = gaps, loads
 
     def labels(self, order: int) -> Iterator[Labels]:
         """All ways to sort the arrivals into states with at most so many phases."""
@@ -112,13 +114,15 @@ class Surroundings:
     @cached_property
     def before(self) -> Floats:
         """Backlogs that each arrival finds, a row for each load."""
-        return np.array([_backlog(self.gaps, load) for load in LOADS])
+        return np.array([_backlog(self.gaps, load) for load in self.loads])
 
     @cached_property
     def described(self) -> Floats:
         """A row for each arrival: backlogs before and after at each load, and the gap."""
-        after = [_backlog(self.gaps[::-1], load)[::-1] for load in LOADS]
-        return np.column_stack([_standardized(np.log1p(x)) for x in (*self.before, *after)] + [self.log_gap])
+        after = [_backlog(self.gaps[::-1], load)[::-1] for load in self.loads]
+        return np.column_stack(
+            [_standardized(np.log1p(x / self.loads[0] * LOADS[0])) for x in (*self.before, *after)] + [self.log_gap]
+        )
 
     @cached_property
     def log_gap(self) -> Floats:
@@ -134,7 +138,7 @@ class Surroundings:
 
     def features(self, state: Ints) -> Floats:
         """Of each state, a row: means of the gap, the time of `NEAR` gaps each way, and backlogs at three loads."""
-        number, loads = np.bincount(state), len(LOADS)
+        number, loads = np.bincount(state), len(self.loads)
         backlogs = [self.described[:, i] + self.described[:, loads + i] for i in (0, loads // 2, loads - 1)]
         columns = [self.log_gap, self.span(NEAR, NEAR), *map(_standardized, backlogs)]
         return np.column_stack([np.bincount(state, column) / number for column in columns])
@@ -160,7 +164,7 @@ class Surroundings:
             kind = _nearest(np.column_stack([shape, *around, BACKLOG * self.described[start, :-1]]), classes)
         else:
             kind = np.arange(len(number))
-        net, backlog = LOADS[-2] * number - length, self.before[-2][start]
+        net, backlog = self.loads[WEIGHED] * number - length, self.before[WEIGHED][start]
         moved = np.where(net > 0.0, net, np.minimum(-net, backlog))
         stages = _allotted(np.bincount(kind, moved**2).astype(np.float64), budget)
         usual = np.array([np.median(number[kind == k]) for k in range(len(stages))]).astype(np.int64)
