@@ -9,10 +9,11 @@ import pytest
 from scipy.special import gammaincc
 
 from qtheory.arrivals import IPP, MAP, fit_dispersion, fit_map
+from qtheory.arrivals.first_come import waits
 from qtheory.arrivals.fit import Chain
-from qtheory.arrivals.runs import losses, runs
-from qtheory.arrivals.states import Labels, Surroundings, _allotted
-from qtheory.arrivals.trial_queue import Case, exact, replayed, waits
+from qtheory.arrivals.runs import losses
+from qtheory.arrivals.states import Labels, Surroundings, _allotted, runs
+from qtheory.arrivals.trial_queue import Case, exact, replayed
 from qtheory.markov.alike_levels import rate_matrix
 from qtheory.traces import Trace
 

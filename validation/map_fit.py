@@ -34,8 +34,9 @@ import numpy as np
 
 import qtheory as qt
 from qtheory.arrivals import fit_map
+from qtheory.arrivals.first_come import waits
 from qtheory.arrivals.fit import resampled
-from qtheory.arrivals.trial_queue import Case, exact, waits
+from qtheory.arrivals.trial_queue import Case, exact
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 RESULTS = Path(__file__).parent / "results" / "map_fit.csv"

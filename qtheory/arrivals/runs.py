@@ -19,7 +19,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def losses(gaps: Floats) -> Floats:
@@ -29,15 +28,6 @@ def losses(gaps: Floats) -> Floats:
     array([ inf, 0.  , 2.04, 0.  ])
     """
     return np.asarray(_losses(gaps))
-
-
-def runs(loss: Floats, least: float) -> Ints:
-    """Number of the run that each gap belongs to, runs being apart when to join them loses more than `least`.
-
-    >>> runs(np.array([np.inf, 0.0, 2.04, 0.0]), 1.0)
-    array([0, 0, 1, 1])
-    """
-    return np.cumsum(loss > least) - 1
 
 
 @njit(cache=True, nogil=True)

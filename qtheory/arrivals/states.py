@@ -29,10 +29,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
-
-from qtheory.arrivals.runs import losses, runs
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -56,6 +53,15 @@ NEIGHBOUR, BACKLOG = 0.5, 0.4
 """Weights of a run's neighbours, and of the backlogs at its start."""
 NEAR = 16
 FEATURES = 5
+
+
+def runs(loss: Floats, least: float) -> Ints:
+    """Number of the run that each gap belongs to, runs being apart when to join them loses more than `least`.
+
+    >>> runs(np.array([np.inf, 0.0, 2.04, 0.0]), 1.0)
+    array([0, 0, 1, 1])
+    """
+    return np.cumsum(loss > least) - 1
 
 
 class Labels(NamedTuple):
@@ -109,17 +115,23 @@ class Surroundings:
     @cached_property
     def losses(self) -> Floats:
         """At which loss runs are joined."""
+        from qtheory.arrivals.runs import losses  # numba loads here
+
         return losses(self.gaps)
 
     @cached_property
     def before(self) -> Floats:
         """Backlogs that each arrival finds, a row for each load."""
-        return np.array([_backlog(self.gaps, load) for load in self.loads])
+        from qtheory.arrivals.first_come import backlogs  # numba loads here
+
+        return np.array([backlogs(self.gaps, load) for load in self.loads])
 
     @cached_property
     def described(self) -> Floats:
         """A row for each arrival: backlogs before and after at each load, and the gap."""
-        after = [_backlog(self.gaps[::-1], load)[::-1] for load in self.loads]
+        from qtheory.arrivals.first_come import backlogs
+
+        after = [backlogs(self.gaps[::-1], load)[::-1] for load in self.loads]
         return np.column_stack(
             [_standardized(np.log1p(x / self.loads[0] * LOADS[0])) for x in (*self.before, *after)] + [self.log_gap]
         )
@@ -197,13 +209,3 @@ def _nearest(rows: Floats, clusters: int) -> Ints:
 def _standardized(column: Floats) -> Floats:
     spread = float(column.std())
     return np.asarray((column - column.mean()) / (spread or 1.0))
-
-
-@njit(cache=True, nogil=True)
-def _backlog(gaps, work):  # type: ignore[no-untyped-def]
-    """Backlog that each arrival finds when each brings the same work."""
-    found, backlog = np.empty(len(gaps)), 0.0
-    for k in range(len(gaps)):
-        found[k] = backlog
-        backlog = max(0.0, backlog + work - gaps[k])
-    return found

@@ -18,7 +18,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from qtheory.arrivals.map import MAP
@@ -44,26 +43,13 @@ def replayed(arrival: Floats, rng: np.random.Generator, cases: tuple[Case, ...])
     >>> replayed(np.arange(1.0, 2001.0), np.random.default_rng(1), (Case(1, 0.5),)).round(1)
     array([[0.1, 2.3]])
     """
+    from qtheory.arrivals.first_come import waits  # numba loads here
+
     drawn, last, found = rng.exponential(size=len(arrival)), len(arrival) * 99 // 100, []
     for servers, utilization in cases:
         wait = waits(arrival, drawn * (servers * utilization), servers)
         found.append((wait.mean(), np.partition(wait, last)[last]))
     return np.array(found)
-
-
-@njit(cache=True, nogil=True)
-def waits(arrival, service, servers):  # type: ignore[no-untyped-def]
-    """Wait of each request in order of arrival; `free` holds when each server is free, rising (Kiefer & Wolfowitz)."""
-    free, wait = np.zeros(servers), np.empty(len(arrival))
-    for k in range(len(arrival)):
-        begins = max(arrival[k], free[0])
-        wait[k] = begins - arrival[k]
-        ends, i = begins + service[k], 1
-        while i < servers and free[i] < ends:
-            free[i - 1] = free[i]
-            i += 1
-        free[i - 1] = ends
-    return wait
 
 
 def exact(process: MAP, cases: tuple[Case, ...]) -> Floats:

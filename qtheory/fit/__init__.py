@@ -19,7 +19,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from qtheory.arguments import choice, count
 from qtheory.arrivals import Arrivals, FittedMAP, Marked, Poisson
 from qtheory.arrivals.fit import BLOCKS, Matched
-from qtheory.arrivals.trial_queue import waits
 from qtheory.engine import Device, Disk, Engine
 from qtheory.fit.device import FoundDevice, found_device
 from qtheory.fit.streams import Processes, Stream, arrivals, streams
@@ -35,7 +34,6 @@ from qtheory.laws import Empirical, Law, PhaseType, Scaled, law_of
 from qtheory.laws.fitting import PhaseTypeFit, fit_phase_type
 from qtheory.result import Result
 from qtheory.traces.trace import OPERATIONS, Trace
-from qtheory.traces.verdict import closed_loop
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -82,7 +80,8 @@ class FittedEngine(Result):
     modelled : name to Matched
         The same of arrivals drawn from the fitted processes.
     distance : float or None
-        Of the replayed responses given the number found outstanding (`fit/device.py`).
+        By which the servers were chosen (`fit/device.py`): how much service times depend on the number found
+        outstanding, or how far replayed responses are off given that number.
 
     `error_bounds` has the relative error of the modelled mean response and its 99 % quantile, `inf` without responses;
     buffers are taken as never full there.
@@ -155,6 +154,37 @@ class FittedEngine(Result):
         low, high = np.quantile(others, [0.025, 0.975])
         return Answer(float(question(self.engine)), float(low), float(high))
 
+    def answers(self, resamples: int = 20, seed: int = 1, requests: int = SAMPLED) -> dict[str, Answer]:
+        """The engine's steady state, simulated, each number with its interval over `resamples` refitted engines.
+
+        All are simulated with the same seed and so many requests, or as many as the trace has; what the interval holds
+        of chance in the simulation is small beside the rest, unless bursts are few.
+        """
+        size = max(requests, len(self._trace))
+        found = [_simulated(engine, size, seed) for engine in (self.engine, *self.resampled(resamples, seed))]
+        ends = {name: np.quantile([one[name] for one in found[1:]], [0.025, 0.975]) for name in found[0]}
+        return {name: Answer(value, *map(float, ends[name])) for name, value in found[0].items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values; of the engine its processes, each once, and the law's mean and scv."""
+        shown = super().to_dict()
+        device = self.engine.device
+        assert device is not None
+        shown["engine"] = {
+            "servers": device.servers,
+            "service": None if device.service is None else {"mean": device.service.mean, "scv": device.service.scv},
+            "buffer": self.engine.disks[0].buffer,
+            "arrivals": [
+                {
+                    "disks": [self._trace.disks[d] for d in stream.disks],
+                    "rates": [self.engine.disks[d].arrivals.rate for d in stream.disks],  # type: ignore[union-attr]
+                    "process": None if stream.fit is None else stream.fit.to_dict(),
+                }
+                for stream in self._streams
+            ],
+        }
+        return shown
+
     def __str__(self) -> str:
         text = io.StringIO()
         trace, device = self._trace, self.engine.device
@@ -179,7 +209,9 @@ class FittedEngine(Result):
                     file=text,
                 )
         if self.distance is not None:
-            print(f"distance of the responses given the number found outstanding: {self.distance:.3f}", file=text)
+            print(
+                f"device from {self.method}: distance {self.distance:.3f} given the number found outstanding", file=text
+            )
         for warning in self.warnings:
             print(f"warning: {warning}", file=text)
         return text.getvalue().rstrip("\n")
@@ -221,6 +253,8 @@ def fit_engine(
     Takes some fifteen seconds for fifty thousand bursty requests. Raises ValueError when the trace is too short, or
     does not tell the device and it is not given.
     """
+    from qtheory.traces.verdict import closed_loop  # numba loads here
+
     if not isinstance(trace, Trace):
         raise TypeError(f"trace must be a qt.Trace, not {trace!r}")
     choice("processes", processes, ("auto", "poisson", "common", "own"))
@@ -271,6 +305,20 @@ def fit_engine(
     )
 
 
+def _simulated(engine: Engine, requests: int, seed: int) -> dict[str, float]:
+    from qtheory.simulate import simulate
+
+    run = simulate(engine, requests, seed)
+    return {
+        "throughput": run.throughput.value,
+        "utilization": run.utilization.value,
+        "blocking": run.blocking.value,
+        "mean_wait": run.mean_wait.value,
+        "mean_response": run.mean_response.value,
+        "response_quantile": run.response_quantile(0.99).value,
+    }
+
+
 def _recorded(found: FoundDevice) -> Empirical:
     """The recorded service times, `POINTS` quantiles of them with their mean."""
     times = np.quantile(found.services, (np.arange(POINTS) + 0.5) / POINTS)
@@ -293,6 +341,8 @@ def _responses(trace: Trace, engine: Engine, rng: np.random.Generator) -> tuple[
     device = engine.device
     if trace.response is None or device is None or device.service is None or device.servers is None:
         return {}, {}
+    from qtheory.arrivals.first_come import waits  # numba loads here
+
     law, c, compared = device.service, device.servers, []
     for arrival in (trace.arrival, _drawn(engine, rng)):
         drawn = law.sample(rng, len(arrival))

@@ -10,16 +10,17 @@ disks that burst together no longer do.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.arrivals import MAP, Arrivals, FittedMAP, Marked, Poisson, fit_map
 from qtheory.arrivals.fit import LEAST_ARRIVALS
-from qtheory.traces.summary import TraceSummary
 from qtheory.traces.trace import Trace
-from qtheory.traces.verdict import poisson_tenable
+
+if TYPE_CHECKING:
+    from qtheory.traces.summary import TraceSummary
 
 Ints = NDArray[np.int64]
 BUSIEST = 0.9
@@ -41,6 +42,8 @@ def streams(
 
     That is its servers at half, once and twice its utilization, as far as these are below 0.9.
     """
+    from qtheory.traces.verdict import poisson_tenable  # numba loads here
+
     everyone = range(len(trace.disks))
     if processes == "auto":
         bursty = [d for d in everyone if poisson_tenable(summary.disks[d], summary.span) is False]
