@@ -175,6 +175,20 @@ def test_disks_that_burst_together_share_a_process(shared, fitted):
     assert answer.value == pytest.approx(truth.mean_response.value, rel=0.2)
 
 
+def test_the_fitted_engine_can_be_solved(fitted):
+    """As simulated, within the half-width and what the split over the disks leaves."""
+    engine = fitted.phase_type_engine
+    state, run = qt.solve(engine), qt.simulate(engine, 1_000_000)
+    assert state.method == "markovian_arrivals"
+    assert run.mean_response.covers(state.mean_response, half_widths=2.0)
+
+
+def test_peakedness_is_compared(fitted):
+    truth = BURSTS.peakedness(qt.Exponential(mean=1e-3))
+    assert fitted.peakedness.target == pytest.approx(truth, rel=0.15)
+    assert fitted.peakedness.fitted == pytest.approx(truth, rel=0.25)
+
+
 def test_resampled_engines_differ_as_the_blocks_do(shared, fitted):
     """Rates of the refitted engines vary as the rates of drawn blocks; the same seed draws the same."""
     engines = list(fitted.resampled(30, seed=2))

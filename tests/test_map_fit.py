@@ -14,7 +14,6 @@ from qtheory.arrivals.fit import Chain
 from qtheory.arrivals.runs import losses
 from qtheory.arrivals.states import Labels, Surroundings, _allotted, runs
 from qtheory.arrivals.trial_queue import Case, exact, replayed
-from qtheory.markov.alike_levels import rate_matrix
 from qtheory.traces import Trace
 
 KNOWN = IPP(rate=100.0, on=0.05, off=0.45).superposed(IPP(rate=30.0, on=4.0, off=4.0))
@@ -75,15 +74,17 @@ def test_replayed_sample_waits_as_the_process_does():
     np.testing.assert_allclose(sampled, exact(process, cases), rtol=0.05)
 
 
-@pytest.mark.parametrize("load", [0.01, 0.5, 0.999999])
-def test_rate_matrix_solves_its_equation(load):
+@pytest.mark.parametrize("case", [Case(4, 0.5), Case(2, 0.95)])
+def test_exact_waits_are_those_of_the_station(case):
+    from qtheory.laws import Exponential
+    from qtheory.stations import mapphc
+
     process = KNOWN.scaled(KNOWN.rate)
-    one = np.eye(process.order)
-    within = process.D0 - one / load
-    R = rate_matrix(process.D1, within, one / load)
-    assert R.min() > -1e-14
-    assert np.abs(process.D1 + R @ within + R @ R / load).max() < 1e-12 * np.abs(within).max()
-    assert np.abs(np.linalg.eigvals(R)).max() < 1.0
+    service = Exponential(mean=case.servers * case.utilization)
+    station = mapphc(process=process, service=service, servers=case.servers)
+    mean, quantile = exact(process, (case,))[0]
+    assert mean == pytest.approx(station.mean_wait, rel=1e-8)
+    assert quantile == pytest.approx(station.wait_quantile(0.99), rel=1e-5)
 
 
 # --------------------------------------------------------------------------------------------- runs and states

@@ -2,14 +2,14 @@
 
 Recorded arrivals are replayed, with drawn service times. For a MAP the same is exact: the number present and the phase
 are a chain over levels, alike from c on (MAP/M/c). With π_n the stationary law of level n, π_{n+1} = π_n R_{n+1} by
-elimination from above and R_{n+1} = R from level c on, an arrival that finds c + k present waits for k + 1 completions
-at rate cμ, so
+elimination from above, and R_{n+1} = R from level c on (`markov/rate_matrix.py`). An arrival that finds c + k present
+waits for k + 1 completions at rate cμ, so
 
     P(W > t) = π_c e^{−cμt (I − R)} (I − R)⁻¹ D1 1 / λ,        E W = π_c (I − R)⁻² D1 1 / (λ cμ)
 
 (Neuts 1981, §3.9). R knows of c only by cμ: at the same utilization it is the same for any number of servers. A
 quantile is found along the bits of t, with e^{−x(I − R)} = e^{−x} e^{xR} for x = 2^k, which has no negative term, so
-nothing cancels.
+nothing cancels. `qt.stations.mapphc` is the same for any phase-type service, and takes its time for more digits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.arrivals.map import MAP
-from qtheory.markov.alike_levels import rate_matrix
 
 Floats = NDArray[np.float64]
 
@@ -67,8 +66,10 @@ class Line:
     """The line behind busy servers that complete `clock` requests in a mean gap all together, however many they are."""
 
     def __init__(self, D0: Floats, D1: Floats, clock: float) -> None:
+        from qtheory.markov.rate_matrix import rate_matrix  # numba loads here
+
         self.D0, self.D1, self.clock, self.one = D0, D1, clock, np.eye(len(D0))
-        self.R = rate_matrix(D1, D0 - clock * self.one, clock * self.one)
+        self.R = rate_matrix(D1, D0, clock * self.one)
         self.arriving = np.linalg.solve(self.one - self.R, D1.sum(axis=1))
         self.powers: list[Floats] = []
 

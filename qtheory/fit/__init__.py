@@ -17,9 +17,11 @@ True
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +37,16 @@ from qtheory.laws.fitting import PhaseTypeFit, fit_phase_type
 from qtheory.result import Result
 from qtheory.traces.trace import OPERATIONS, Trace
 
+if TYPE_CHECKING:
+    from qtheory.traces.summary import TraceSummary
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 POINTS = 1000
 NEAR = 0.05
 """Kolmogorov–Smirnov distance below which the phase-type law stands for the recorded service times."""
+MOST_STATES, MOST_PHASES = 500, 12
 SAMPLED = 200_000
 LEVELS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 POOR = 0.1
@@ -79,6 +85,9 @@ class FittedEngine(Result):
         has none.
     modelled : name to Matched
         The same of arrivals drawn from the fitted processes.
+    peakedness : Matched or None
+        That of the recorded arrivals for the service law, and of the process where one brings them all; None where the
+        trace does not tell it.
     distance : float or None
         By which the servers were chosen (`fit/device.py`): how much service times depend on the number found
         outstanding, or how far replayed responses are off given that number.
@@ -93,6 +102,7 @@ class FittedEngine(Result):
     operations: tuple[tuple[str, float, float, float], ...]
     replayed: Mapping[str, Matched]
     modelled: Mapping[str, Matched]
+    peakedness: Matched | None
     distance: float | None
     _trace: Trace = field(repr=False, compare=False)
     _streams: tuple[Stream, ...] = field(repr=False, compare=False)
@@ -107,6 +117,14 @@ class FittedEngine(Result):
     def service_times(self) -> Empirical | None:
         """The recorded service times."""
         return None if self._device is None else Empirical(self._device.services)
+
+    @property
+    def phase_type_engine(self) -> Engine:
+        """The engine with the fitted phase-type law, however far that is off: what a chain can follow."""
+        device = self.engine.device
+        if self.service is None or device is None:
+            return self.engine
+        return Engine(self.engine.disks, Device(servers=device.servers, service=self.service.law))
 
     def resampled(self, number: int = 20, seed: int = 1) -> Iterator[Engine]:
         """Engines refitted to block-bootstrap resamplings of the trace.
@@ -208,6 +226,11 @@ class FittedEngine(Result):
                     f"response {name:5} recorded {pair.target:.4g} s, {title} {pair.fitted:.4g} s ({pair.error:+.1%})",
                     file=text,
                 )
+        if self.peakedness is not None:
+            print(
+                f"peakedness: recorded {self.peakedness.target:.4g}, process {self.peakedness.fitted:.4g}",
+                file=text,
+            )
         if self.distance is not None:
             print(
                 f"device from {self.method}: distance {self.distance:.3f} given the number found outstanding", file=text
@@ -270,13 +293,15 @@ def fit_engine(
     if known is None:
         found = found_device(trace, given, rng)
         law = _recorded(found) if service is None else law_of(service, "service")
-        if service is None:
-            fitted = fit_phase_type(law, servers=found.servers)
-            law = fitted.law if fitted.kolmogorov_smirnov < NEAR else law
         known = Device(servers=found.servers, service=law)
     summary = trace.summary()
     c = known.servers or len(known.curve or ())
     parts = streams(trace, summary, processes, c, float(trace.rates.sum()) / known.capacity, order)
+    if found is not None and service is None:
+        phases = _affordable(found.servers, math.prod(part.fit.process.order for part in parts if part.fit is not None))
+        fitted = fit_phase_type(_recorded(found), phases)
+        if fitted.kolmogorov_smirnov < NEAR:
+            known = Device(servers=found.servers, service=fitted.law)
     engine = Engine([Disk(source, size) for source in arrivals(trace, parts)], known)
     replayed, modelled = _responses(trace, engine, rng)
     warnings = [
@@ -298,11 +323,22 @@ def fit_engine(
         operations=_operations(trace, found) if found is not None else (),
         replayed=replayed,
         modelled=modelled,
+        peakedness=_peakedness(summary, parts, known.service),
         distance=None if found is None else found.distance,
         _trace=trace,
         _streams=parts,
         _device=found if service is None else None,
     )
+
+
+def _peakedness(summary: TraceSummary, parts: tuple[Stream, ...], law: Law | None) -> Matched | None:
+    """Of all arrivals together."""
+    if law is None or len(parts) != 1:
+        return None
+    process = parts[0].fit.process if parts[0].fit is not None else None
+    with suppress(ValueError):  # too short a trace, or too coarse a clock
+        return Matched(summary.total.peakedness(law), 1.0 if process is None else process.peakedness(law))
+    return None
 
 
 def _simulated(engine: Engine, requests: int, seed: int) -> dict[str, float]:
@@ -323,6 +359,14 @@ def _recorded(found: FoundDevice) -> Empirical:
     """The recorded service times, `POINTS` quantiles of them with their mean."""
     times = np.quantile(found.services, (np.arange(POINTS) + 0.5) / POINTS)
     return Empirical(times * (found.services.mean() / times.mean()))
+
+
+def _affordable(servers: int, order: int) -> int:
+    """Most phases of service with which a chain of so many phases of arrivals is followed fast; at least 2."""
+    phases = 2
+    while phases < MOST_PHASES and order * math.comb(servers + phases, phases) <= MOST_STATES:
+        phases += 1
+    return phases
 
 
 def _operations(trace: Trace, found: FoundDevice) -> tuple[tuple[str, float, float, float], ...]:
