@@ -313,6 +313,24 @@ def test_fit_takes_a_trace_and_is_the_same_every_time(arrivals, fit):
     assert again.to_dict()["method"] == fit.method
 
 
+@pytest.mark.parametrize(
+    "times",
+    [
+        np.arange(1000.0),
+        np.repeat(np.arange(100.0), 10),
+        np.concatenate([np.zeros(600), np.ones(600)]),
+        np.cumsum(10.0 ** np.random.default_rng(0).uniform(-9, 5, 2000)),
+        np.cumsum(np.random.default_rng(0).exponential(np.linspace(1.0, 1e-3, 5000))),
+    ],
+    ids=["regular", "batches", "two instants", "fourteen decades", "trend"],
+)
+@pytest.mark.filterwarnings("error")
+def test_odd_arrivals_are_fitted(times):
+    fit = fit_map(times, order=16)
+    assert fit.process.rate == pytest.approx((len(times) - 1) / (times[-1] - times[0]), rel=1e-6)
+    assert all(math.isfinite(wait.fitted) for wait in fit.waits)
+
+
 def test_simultaneous_arrivals_and_a_trend_are_told():
     """Batches stamped alike, and a rate that falls to a third: a process all the same, with a warning."""
     rng = np.random.default_rng(8)

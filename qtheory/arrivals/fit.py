@@ -50,6 +50,7 @@ DRAWS = 5
 RESAMPLINGS, BLOCKS = 40, 20
 CENTRAL = (0.1, 0.9)
 LEAST_DEVIATION = 0.03
+BEYOND = 1e300
 SMALLEST = 1e-3
 """Waits are told apart from this on [mean gaps]."""
 KEEP = 1e-3
@@ -226,7 +227,10 @@ class Target(NamedTuple):
 
     def differences(self, process: MAP) -> tuple[Floats, Floats]:
         """Waits of the process, and how far they are off, in standard deviations."""
-        waits = exact(process, self.cases)
+        try:
+            waits = exact(process, self.cases)
+        except ArithmeticError:  # rates too far apart for floats
+            waits = np.full(self.waits.shape, BEYOND)
         off = _log(waits) - self.logarithms
         return waits, np.where(off > 0.0, off / self.up, off / self.down).ravel()
 
@@ -353,7 +357,7 @@ def _calibrated(start: Tried, target: Target, steps: int) -> Tried:
     for _ in range(steps):
         slopes = np.column_stack([(off(factors + DIFFERENCE * one) - now) / DIFFERENCE for one in np.eye(FACTORS)])
         step = np.linalg.lstsq(slopes, -now, rcond=None)[0]
-        step *= min(1.0, LONGEST_STEP / float(np.abs(step).max()))
+        step *= LONGEST_STEP / max(float(np.abs(step).max()), LONGEST_STEP)
         for shorter in (1.0, 0.4, 0.15, 0.05):
             following = off(factors + shorter * step)
             if following @ following < now @ now:

@@ -24,6 +24,7 @@ Clusters are by k-means (Lloyd 1982).
 from __future__ import annotations
 
 import heapq
+import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -49,6 +50,7 @@ IN_ORDER = (0.25, 0.5, 0.75)
 CLUSTER_STAGES = 8
 SEEN_BY_KMEANS = 20_000
 KMEANS_STEPS = 20
+ALIKE = 1e-9
 NEIGHBOUR, BACKLOG = 0.5, 0.4
 """Weights of a run's neighbours, and of the backlogs at its start."""
 NEAR = 16
@@ -201,8 +203,12 @@ def _nearest(rows: Floats, clusters: int) -> Ints:
     """Cluster of each row, without a hole."""
     from scipy.cluster.vq import kmeans2, vq
 
-    seen = np.sort(np.random.default_rng(0).permutation(len(rows))[:SEEN_BY_KMEANS])
-    centres, _ = kmeans2(rows[seen], clusters, iter=KMEANS_STEPS, minit="++", rng=np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    seen = rows[np.sort(rng.permutation(len(rows))[:SEEN_BY_KMEANS])]
+    apart = seen + ALIKE * rng.standard_normal(seen.shape)  # where fewer differ than there are to be clusters
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an empty cluster is left out below
+        centres, _ = kmeans2(apart, clusters, iter=KMEANS_STEPS, minit="++", rng=np.random.default_rng(0))
     return np.asarray(np.unique(vq(rows, centres)[0], return_inverse=True)[1], dtype=np.int64)
 
 

@@ -10,7 +10,7 @@ up less than a thousandth of the busy time left out.
   time, all of them exactly. With fewer servers than there are, some times come out negative; with more, waits are taken
   for service, and what depends on the number found outstanding is then the service. So: the fewest servers with which
   hardly any is negative, provided that the law of the service given the number found (in classes 0, 1, 2–3, 4–7, ...)
-  is that of all, the mean Kolmogorov–Smirnov distance being below `INDEPENDENT`.
+  is that of all, by the mean Kolmogorov–Smirnov distance (`allowed`).
 * A single server that takes requests in any order, as a disk does: it begins one when the last is done, or when it
   comes. So completions tell the service times again; they must not depend on the number present, and those of requests
   that found nobody outstanding must have the same law, all within `ALIKE`.
@@ -82,10 +82,12 @@ def found_device(trace: Trace, servers: int | None, rng: np.random.Generator) ->
         return FoundDevice(servers, servers, servers, everyone, trace.service, distance, "recorded service times")
     if trace.response is None:
         raise ValueError("service and servers must be given: the trace has neither responses nor service times")
+    if not trace.response.any():
+        raise ValueError("trace must have responses that are not all 0, or servers and service must be given")
     responses = Responses(trace, trace.response)
     if servers is None:
         return responses.in_turn() or responses.one_at_a_time() or responses.best(rng)
-    consistent = responses.possible(servers) and responses.dependence(servers) <= INDEPENDENT
+    consistent = responses.possible(servers) and responses.dependence(servers) <= responses.allowed
     return responses.taken_in_turn(servers) if consistent else responses.with_servers(servers, rng)
 
 
@@ -106,6 +108,11 @@ class Responses:
     def possible(self, servers: int) -> bool:
         """Whether hardly any of these is negative."""
         return float(np.mean(self.services(servers) < -RARE * self.response.mean())) <= RARE
+
+    @property
+    def allowed(self) -> float:
+        """Distance up to which services do not depend on the number found: `INDEPENDENT` and what chance adds."""
+        return INDEPENDENT + math.sqrt(len(np.unique(np.frexp(self.found)[1])) / len(self.found))
 
     def dependence(self, servers: int) -> float:
         """Distance of their laws given the number found outstanding from that of all."""
@@ -129,7 +136,7 @@ class Responses:
             middle = (few + enough) // 2
             few, enough = (few, middle) if self.possible(middle) else (middle, enough)
         least = self.dependence(enough)
-        if not self.possible(enough) or least > INDEPENDENT:
+        if not self.possible(enough) or least > self.allowed:
             return None
         more = np.unique(np.geomspace(enough, self.top, GRID).round().astype(np.int64))
         alike = [int(c) for c in more if self.dependence(int(c)) <= least + NOISE]
