@@ -88,7 +88,8 @@ def arrivals(trace: Trace, parts: tuple[Stream, ...], which: Ints | None = None)
             place = np.full(len(trace), -1)
             place[stream.requests[:-1]] = np.arange(len(stream.requests) - 1)
             own = place[taken]
-            process = stream.fit.recounted(own[own >= 0])
+            if np.any(own >= 0):  # otherwise no block has any of its requests
+                process = stream.fit.recounted(own[own >= 0])
         of.update(_dealt(process, stream.disks, here))
     return tuple(of[d] for d in range(len(trace.disks)))
 
