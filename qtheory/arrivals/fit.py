@@ -22,10 +22,11 @@ against waits of the same trace is not an independent one, so `validation/map_fi
 and checks with the other, and at trial queues with other service laws. Measured there on five traces, 1 to 16 servers,
 utilization 0.3 to 0.8, mean and 99 % wait: fitted to the whole trace all 90 are inside the 95 % interval of the
 replayed trace and nearer to it than Poisson arrivals; fitted to every other twentieth and compared with the rest 89 are
-inside (the fitted half itself, replayed: 81) and 90 nearer; with deterministic and hyperexponential service, to which nothing
-was fitted, 36 of 40 and 39 of 40 are inside, all nearer. What is not matched is the index of dispersion in windows far
-longer than the busy periods at these loads: a trend over seconds (WebSearch) hardly shows in the waits and is left out,
-and a timer of Erlang stages loses its step after a few periods where the recorded one (the bundled trace) never does.
+inside (the fitted half itself, replayed: 81) and 90 nearer; with deterministic and hyperexponential service, to which
+nothing was fitted, 36 of 40 and 39 of 40 are inside, all nearer. What is not matched is the index of dispersion in
+windows far longer than the busy periods at these loads: a trend over seconds (WebSearch) hardly shows in the waits and
+is left out, and a timer of Erlang stages loses its step after a few periods where the recorded one (the bundled trace)
+never does.
 """
 
 from __future__ import annotations
