@@ -8,6 +8,7 @@ from qtheory import engines, stations
 from qtheory.arrivals import IPP, MAP, MMPP, Closed, Marked, Poisson, fit_map, mmpp2
 from qtheory.drain import DepthLimit, drain_time
 from qtheory.engine import Device, Disk, Engine
+from qtheory.fit import fit_engine
 from qtheory.laws import (
     BoundedPareto,
     Coxian,
@@ -72,6 +73,7 @@ __all__ = [
     "disk_count_sweep",
     "drain_time",
     "engines",
+    "fit_engine",
     "fit_map",
     "fit_phase_type",
     "law_of",

@@ -350,6 +350,67 @@ def trace(
         print(summary)
 
 
+@app.command(epilog="Example: qtheory fit guest.csv --servers 8")
+def fit(
+    trace: Annotated[Path | None, typer.Argument(help="Recorded requests; none: the bundled recording.")] = None,
+    servers: Annotated[int | None, typer.Option(help="Requests served at the same time; none: found.")] = None,
+    service_mean: ServiceOption = None,
+    service: LawOption = None,
+    fio: FioOption = None,
+    processes: Annotated[str, typer.Option(help="auto, poisson, common (one for all disks) or own.")] = "auto",
+    buffer: BufferOption = 256,
+    order: Annotated[int, typer.Option(help="Most phases of a Markovian arrival process.")] = 64,
+    resamples: Annotated[int, typer.Option(help="Refitted engines behind the intervals.")] = 20,
+    seed: SeedOption = 1,
+    format: FormatOption = None,
+    skip_bad_rows: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit an engine to recorded requests: arrivals, service law and servers, and what they make of waits.
+
+    The answers are simulated; their 95 % intervals are over engines refitted to resampled blocks of the trace.
+    """
+    if service_mean is not None and service is not None:
+        raise ValueError("--service-mean and --service both give the law: leave one out")
+    law = _law(service) if service else None if service_mean is None else qt.Exponential(mean=service_mean)
+    device = _device(servers, service_mean, service, fio) if fio else None
+    recorded = _trace(trace, format, skip_bad_rows)
+    found = qt.fit_engine(
+        recorded,
+        servers=servers,
+        service=law,
+        device=device,
+        processes=processes,  # type: ignore[arg-type]  # checked there
+        buffer=buffer,
+        order=order,
+        seed=seed,
+    )
+    answers = found.answers(resamples, seed)
+    if as_json:
+        _print_json({**found.to_dict(), "answers": {name: answer._asdict() for name, answer in answers.items()}})
+        return
+    print(found)
+    print("\nAnswers, with 95 % intervals over resampled blocks of the trace:")
+    for name, answer in answers.items():
+        print(f"{name:18} {answer}")
+    source = "qt.bundled_trace()" if trace is None else f"qt.read_trace({str(trace)!r})"
+    given = {
+        "servers": servers if device is None else None,
+        "service": law,
+        "device": device,
+        "processes": processes if processes != "auto" else None,
+        "buffer": buffer if buffer != 256 else None,
+        "order": order if order != 64 else None,
+    }
+    options = "".join(f", {name}={_code(value)}" for name, value in given.items() if value is not None)
+    print(f"\nThe same in Python:\n    fit = qt.fit_engine({source}{options})")
+    print("    fit.engine, fit.answers(), fit.uncertainty(lambda engine: qt.simulate(engine).mean_wait.value)")
+
+
+def _code(value: object) -> str:
+    return f"qt.{value!r}" if isinstance(value, (qt.Law, Device)) else repr(value)
+
+
 def main() -> None:
     """Run the command line; what a user got wrong is one line and exit status 2."""
     try:

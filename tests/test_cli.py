@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import qtheory as qt
@@ -92,7 +93,7 @@ def test_own_devices_closed_disks_and_shares() -> None:
     assert json.loads(done.stdout)["method"] == "separate_devices"
 
 
-@pytest.mark.parametrize("command", ["report", "solve", "size", "drain", "simulate", "trace"])
+@pytest.mark.parametrize("command", ["report", "solve", "size", "drain", "simulate", "trace", "fit"])
 def test_help_shows_an_example(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0
@@ -248,3 +249,25 @@ def test_a_recorded_file_is_replayed_from_where_it_is(tmp_path: Path) -> None:
     disk = qt.Disk(qt.Poisson(1.0), buffer=256)
     engine = qt.Engine([disk], qt.Device(servers=8, service=qt.Exponential(mean=400e-6)))
     assert shown["mean_response"] == qt.simulate(engine, trace=qt.read_trace(path)).to_dict()["mean_response"]
+
+
+def test_fit_prints_the_engine_and_its_answers(tmp_path: Path) -> None:
+    """A Poisson stream at a deterministic server: found from the responses."""
+    rows, free, now = [], 0.0, 0.0
+    rng = np.random.default_rng(1)
+    for gap in rng.exponential(1e-3, 3000).tolist():
+        now += gap
+        free = max(free, now) + 5e-4
+        rows.append(f"{now!r},vda,read,0,4096,{free - now!r}")
+    path = tmp_path / "a.csv"
+    path.write_text("# qtheory-trace 1\narrival,disk,op,offset,size,response\n" + "\n".join(rows) + "\n")
+    done = run("fit", str(path), "--resamples", "3")
+    assert done.returncode == 0, done.stderr
+    assert "arrivals of vda: Poisson" in done.stdout
+    assert "servers: 1\n" in done.stdout
+    assert f"fit = qt.fit_engine(qt.read_trace({str(path)!r}))" in done.stdout
+    shown = json.loads(run("fit", str(path), "--resamples", "3", "--json").stdout)
+    assert shown["engine"]["service"]["mean"] == pytest.approx(5e-4, rel=1e-3)
+    answer = shown["answers"]["utilization"]
+    assert answer["low"] <= answer["value"] == pytest.approx(0.5, rel=0.05)
+    assert "--service-mean and --service both" in run("fit", "--service-mean", "1", "--service", "x").stderr

@@ -33,29 +33,45 @@ def verdict(
     total: RequestFigures, disks: Sequence[RequestFigures], span: float, counts: Floats, service: ServiceTime | None
 ) -> tuple[str, ...]:
     """Sentences on a trace: figures of all and each disk, `span` [s], arrivals in equal bins, service law or None."""
-    told = [
-        (window, index, windows)
-        for window, index in total.dispersion
-        if window >= SHORTEST and total.requests**2 / (2 * (windows := int(span / window))) >= LEAST_MEETINGS
-    ]
+    told = _told(total, span)
     if not told:
-        return ("Too few arrivals to tell whether they are Poisson.", *_closed_loop(disks))
+        return ("Too few arrivals to tell whether they are Poisson.", *closed_loop(disks))
     return (
         *_dispersion(told),
         *_long_range(total),
         *(() if service is None else _peakedness(total, service)),
         *_trend(told, counts),
-        *_closed_loop(disks),
+        *closed_loop(disks),
     )
 
 
-def _dispersion(told: list[tuple[float, float, int]]) -> Iterator[str]:
+def poisson_tenable(figures: RequestFigures, span: float) -> bool | None:
+    """Whether arrivals may be Poisson, by their index of dispersion over `span` [s]; None: too few to tell."""
+    told = _told(figures, span)
+    return not _untenable(told) if told else None
+
+
+def _told(figures: RequestFigures, span: float) -> list[tuple[float, float, int]]:
+    """Windows [s] that are looked at, with their index of dispersion and how many the span holds."""
+    return [
+        (window, index, windows)
+        for window, index in figures.dispersion
+        if window >= SHORTEST and figures.requests**2 / (2 * (windows := int(span / window))) >= LEAST_MEETINGS
+    ]
+
+
+def _untenable(told: list[tuple[float, float, int]]) -> list[tuple[float, float]]:
     """Where the index of dispersion leaves the band around 1."""
-    off = [
+    return [
         (window, index)
         for window, index, windows in told
         if abs(index - 1.0) > max(STANDARD_ERRORS * standard_error(windows), MATTERS)
     ]
+
+
+def _dispersion(told: list[tuple[float, float, int]]) -> Iterator[str]:
+    """In words."""
+    off = _untenable(told)
     if not off:
         least, most = min(index for _, index, _ in told), max(index for _, index, _ in told)
         yield (
@@ -122,7 +138,7 @@ def _trend(told: list[tuple[float, float, int]], counts: Floats) -> Iterator[str
         )
 
 
-def _closed_loop(disks: Sequence[RequestFigures]) -> Iterator[str]:
+def closed_loop(disks: Sequence[RequestFigures]) -> Iterator[str]:
     """Disks whose outstanding requests stay near their maximum."""
     steady = [
         row
