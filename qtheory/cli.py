@@ -372,7 +372,9 @@ def fit(
     """
     if service_mean is not None and service is not None:
         raise ValueError("--service-mean and --service both give the law: leave one out")
-    law = _law(service) if service else None if service_mean is None else qt.Exponential(mean=service_mean)
+    law = _service(service) if service else None if service_mean is None else qt.Exponential(mean=service_mean)
+    if isinstance(law, dict):
+        raise ValueError("--service must be one law for all operations, as the servers are fitted to all requests")
     device = _device(servers, service_mean, service, fio) if fio else None
     recorded = _trace(trace, format, skip_bad_rows)
     found = qt.fit_engine(
