@@ -83,7 +83,7 @@ MEASURED = {
         "utilization": 0.007,
         "wait_quantile": 0.038,
         "response_quantile": 0.027,
-        "disks.blocking": 0.15,
+        "disks.blocking": 0.148,
         "disks.mean_wait": 0.091,
     },
     "plain": {
