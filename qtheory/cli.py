@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 import qtheory as qt
+from qtheory.arguments import positive
 from qtheory.engine import Device, Disk, Engine
 from qtheory.result import Result
 from qtheory.traces import Trace, TraceStream
@@ -32,9 +33,10 @@ DiskOption = Annotated[
     list[str] | None,
     typer.Option(
         "--disk",
-        help="A disk, as KEY=VALUE,...: rate (Poisson, 1/s), or outstanding and think (closed, s); buffer, full "
-        "(lost|wait), count; operations, where the device has a law for each: operations=read:0.7/write:0.3; service, "
-        "a law of its own: service=lognormal/mean=400e-6/scv=2. May be given several times.",
+        help="A disk, as KEY=VALUE,...: rate (Poisson, 1/s; with on and off, s, in bursts of these mean lengths), or "
+        "outstanding and think (closed, s); buffer, full (lost|wait), count; operations, where the device has a law for "
+        "each: operations=read:0.7/write:0.3; service, a law of its own: service=lognormal/mean=400e-6/scv=2. May be "
+        "given several times.",
     ),
 ]
 ServersOption = Annotated[int | None, typer.Option("--servers", help="Requests the device serves at the same time.")]
@@ -495,11 +497,11 @@ def _engine(
     return Engine(members, shared, queue_length, hold, _shares(shares))  # type: ignore[arg-type]  # checked there
 
 
-DISK_KEYS = ("rate", "outstanding", "think", "buffer", "full", "count", "operations", "service")
+DISK_KEYS = ("rate", "on", "off", "outstanding", "think", "buffer", "full", "count", "operations", "service")
 
 
 def _disks(text: str, device: Device | None) -> list[Disk]:
-    """Disks from 'rate=2000,buffer=256,count=4' or 'outstanding=32,think=0.001'."""
+    """Disks from 'rate=2000,buffer=256,count=4', 'rate=2000,on=0.1,off=0.9' or 'outstanding=32,think=0.001'."""
     given = {}
     for part in text.split(","):
         key, equals, value = part.strip().partition("=")
@@ -517,8 +519,13 @@ def _disks(text: str, device: Device | None) -> list[Disk]:
         raise ValueError(f"--disk must have either rate or outstanding, not {text!r}")
     if "rate" in given and "think" in given:
         raise ValueError(f"--disk think goes with outstanding, not with rate: {text!r}")
-    arrivals: qt.Poisson | qt.Closed
-    if "rate" in given:
+    if ("on" in given) != ("off" in given) or ("on" in given and "outstanding" in given):
+        raise ValueError(f"--disk on and off go together, and with rate: {text!r}")
+    arrivals: qt.Poisson | qt.MAP | qt.Closed
+    if "on" in given:
+        on, off = (positive(f"--disk {key}", number(key)) for key in ("on", "off"))
+        arrivals = qt.IPP(rate=number("rate") * (on + off) / on, on=on, off=off)
+    elif "rate" in given:
         arrivals = qt.Poisson(number("rate"))
     else:
         arrivals = qt.Closed(number("outstanding"), number("think", 0.0))  # type: ignore[arg-type]  # checked there

@@ -33,6 +33,14 @@ def test_solve_prints_the_library_numbers() -> None:
     assert len(shown["disks"]) == 4
 
 
+def test_bursts() -> None:
+    done = run("solve", "--disk", "rate=20,on=0.1,off=0.9,buffer=16", "--servers", "2", "--service-mean", "0.03")
+    bursts = qt.IPP(rate=200.0, on=0.1, off=0.9)
+    state = qt.solve(qt.Engine([qt.Disk(bursts, buffer=16)], qt.Device(2, qt.Exponential(mean=0.03))))
+    assert f"blocking         {state.blocking:.6g}" in done.stdout
+    assert "not phase_type: the arrivals of disks[0] are not Poisson" in done.stdout
+
+
 def test_other_service_laws() -> None:
     disk = ["--disk", "rate=2000,buffer=16", "--servers", "2"]
     done = run("solve", *disk, "--service", "hyperexponential,mean=900e-6,scv=4", "--json")
@@ -106,6 +114,8 @@ def test_help_shows_an_example(command: str) -> None:
         (["solve", "--disk", "rate=-1", *DEVICE], "rate must be a positive finite number, not -1.0"),
         (["solve", "--disk", "rate=x", *DEVICE], "--disk rate must be a number, not 'x'"),
         (["solve", "--disk", "buffer=3", *DEVICE], "--disk must have either rate or outstanding"),
+        (["solve", "--disk", "rate=3,on=1", *DEVICE], "--disk on and off go together, and with rate"),
+        (["solve", "--disk", "rate=3,on=0,off=1", *DEVICE], "--disk on must be a positive finite number, not 0.0"),
         (["solve", "--disk", "speed=3", *DEVICE], "--disk must be KEY=VALUE"),
         (["solve", "--disk", "rate=1,count=0", *DEVICE], "--disk count must be a whole number >= 1"),
         (["solve", *DISKS, "--servers", "0", "--service-mean", "1"], "servers must be a whole number >= 1, not 0"),
