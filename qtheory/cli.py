@@ -34,9 +34,9 @@ DiskOption = Annotated[
     typer.Option(
         "--disk",
         help="A disk, as KEY=VALUE,...: rate (Poisson, 1/s; with on and off, s, in bursts of these mean lengths), or "
-        "outstanding and think (closed, s); buffer, full (lost|wait), count; operations, where the device has a law for "
-        "each: operations=read:0.7/write:0.3; service, a law of its own: service=lognormal/mean=400e-6/scv=2. May be "
-        "given several times.",
+        "outstanding and think (closed, s); buffer, full (lost|wait), count; operations, where the device has a law "
+        "for each: operations=read:0.7/write:0.3; service, a law of its own: service=lognormal/mean=400e-6/scv=2. May "
+        "be given several times.",
     ),
 ]
 ServersOption = Annotated[int | None, typer.Option("--servers", help="Requests the device serves at the same time.")]
