@@ -9,7 +9,7 @@
 | `markovian_arrivals` | the same with bursty arrivals | exact for one disk, else approximate |
 | `disk_by_disk` | one device a disk, nothing shared, any service and arrivals | as each disk alone |
 | `guests_that_wait` | one shared device, one line, guests that wait for room | exact for one disk, else approximate |
-| `joint_chain` | any small engine of phase-type service, state by state | exact, without quantiles |
+| `joint_chain` | any small engine of phase-type service, state by state | exact |
 | `fitted_service` | one shared device of any service law, one line | approximate |
 | `mixed_service` | one shared device, one line, disks of different service laws | approximate |
 | `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |

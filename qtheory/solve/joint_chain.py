@@ -79,7 +79,8 @@ def solve(engine: Engine) -> SteadyState:
     """Solve an engine that has few states."""
     found = _stationary_states(engine)
     assert found is not None
-    states, pi, cut = found
+    states, pi, most, cut = found
+    from qtheory.solve.joint_sojourn import JointSojourn  # which follows a request by the moves below
 
     disks = engine.disks
     total = np.zeros(engine.most + 1)
@@ -130,13 +131,13 @@ def solve(engine: Engine) -> SteadyState:
         utilization=float(np.mean(busy / [device.servers or 1 for device in devices])),
         in_system_pmf=total,
         disks=members,
-        _sojourns="it does not follow single requests",
+        _sojourns=((1.0, JointSojourn(engine, states, pi, most)),),
     )
 
 
 @lru_cache(maxsize=4)
-def _stationary_states(engine: Engine) -> tuple[list[State], NDArray[np.float64], float] | None:
-    """All states that can be reached, their stationary law, and what was left out; None when there are too many.
+def _stationary_states(engine: Engine) -> tuple[list[State], NDArray[np.float64], float, float] | None:
+    """All states that can be reached, their stationary law, the largest total, and what was left out; None: too many.
 
     The part of the arrivals left out, times the largest total, bounds what they would add to a mean, nearly: beyond
     that total the law falls off geometrically.
@@ -153,7 +154,7 @@ def _stationary_states(engine: Engine) -> tuple[list[State], NDArray[np.float64]
         left_out = float(pi[total == most].sum())
         if left_out <= CUT:
             mean = float(pi @ total)
-            return states, pi, left_out * most / mean if without_end else 0.0
+            return states, pi, most, left_out * most / mean if without_end else 0.0
         before = float(pi[total == most - 1].sum())
         decay = min(left_out / before, 0.99)
         most += max(2, math.ceil(math.log(0.5 * CUT / left_out) / math.log(decay)))
@@ -188,14 +189,14 @@ def _explored(engine: Engine, most: float) -> Explored | None:
             return states, rows, columns, rates
         if len(states) > MOST_STATES:
             return None
-        for rate, after in _moves(engine, states[at], most):
+        for rate, after in moves(engine, states[at], most):
             rows.append(at)
             columns.append(enter(after))
             rates.append(rate)
     raise AssertionError("unreachable")
 
 
-def _moves(engine: Engine, state: State, most: float) -> Iterator[tuple[float, State]]:
+def moves(engine: Engine, state: State, most: float) -> Iterator[tuple[float, State]]:
     """What can happen next, at which rate."""
     present = _present(state, len(engine.disks))
     full = sum(present) + sum(state.guest) >= most
@@ -220,7 +221,7 @@ def _moves(engine: Engine, state: State, most: float) -> Iterator[tuple[float, S
     phases = _phases(engine)
     for d, serving in enumerate(state.served):
         for (i, phase), copies in Counter(serving).items():
-            _, change, leave = phases[i]
+            _, change, leave = phases[i % len(phases)]
             rest = list(serving)
             rest.remove((i, phase))
             for to in np.flatnonzero(change[phase]):
@@ -228,21 +229,62 @@ def _moves(engine: Engine, state: State, most: float) -> Iterator[tuple[float, S
                 yield copies * float(change[phase, to]), state._replace(served=_put(state.served, d, moved))
             if leave[phase] > 0.0:
                 freed = state._replace(served=_put(state.served, d, tuple(rest)))
-                for p, after in _finished(engine, freed, i):
+                for p, after in _finished(engine, freed, i % len(phases)):
                     yield copies * float(leave[phase]) * p, after
+
+
+def joins(engine: Engine, state: State, most: float) -> Iterator[tuple[float, State]]:
+    """How a request can be accepted next, marked by a code beyond those of the disks, at which rate."""
+    disks = len(engine.disks)
+    present = _present(state, disks)
+    full = sum(present) + sum(state.guest) >= most
+
+    def accept(state: State, i: int) -> Iterator[tuple[float, State]]:
+        return _settle(engine, state._replace(line=(*state.line, i + disks)))
+
+    for i, disk in enumerate(engine.disks):
+        rate = _arrival_rate(disk, present[i] + state.guest[i])
+        if rate > 0.0 and not full and _room(engine, i, present):
+            for p, after in accept(state, i):
+                yield rate * p, after
+    for s, stream in enumerate(engine.streams):
+        for k, arriving in enumerate(stream.process.D1[state.bursts[s]]):
+            on = state._replace(bursts=_put(state.bursts, s, k))
+            for i, share in zip(stream.disks, stream.shares, strict=True):
+                if arriving > 0.0 and not full and _room(engine, i, present):
+                    for p, after in accept(on, i):
+                        yield float(arriving) * share * p, after
+    for d, serving in enumerate(state.served):
+        for (i, phase), copies in Counter(serving).items():
+            leave = float(_phases(engine)[i][2][phase])
+            rest = list(serving)
+            rest.remove((i, phase))
+            if leave > 0.0:
+                for p, settled in _settle(engine, state._replace(served=_put(state.served, d, tuple(rest)))):
+                    if _submits_again(engine, settled, i):
+                        for q, after in _submit_again(engine, settled, i, i + disks):
+                            yield copies * leave * p * q, after
 
 
 def _finished(engine: Engine, state: State, i: int) -> Iterator[tuple[float, State]]:
     """After a request of disk i has left: successors start, and its guest may submit again."""
     for p, settled in _settle(engine, state):
-        again = settled.guest[i] > 0 or engine.disks[i].saturated
-        if not again:
+        if not _submits_again(engine, settled, i):
             yield p, settled
             continue
-        waiting = settled.guest[i]
-        taken = settled._replace(guest=_put(settled.guest, i, max(waiting - 1, 0)))
-        for q, after in _settle(engine, taken._replace(line=(*taken.line, i))):
+        for q, after in _submit_again(engine, settled, i, i):
             yield p * q, after
+
+
+def _submits_again(engine: Engine, state: State, i: int) -> bool:
+    """Whether disk i's guest has a request to submit at once when one has left."""
+    return state.guest[i] > 0 or engine.disks[i].saturated
+
+
+def _submit_again(engine: Engine, state: State, i: int, code: int) -> Iterator[tuple[float, State]]:
+    """The guest of disk i submits what it has held back; the request goes by `code`."""
+    taken = state._replace(guest=_put(state.guest, i, max(state.guest[i] - 1, 0)))
+    yield from _settle(engine, taken._replace(line=(*taken.line, code)))
 
 
 def _submit(engine: Engine, state: State, i: int) -> Iterator[tuple[float, State]]:
@@ -255,20 +297,22 @@ def _submit(engine: Engine, state: State, i: int) -> Iterator[tuple[float, State
 
 def _settle(engine: Engine, state: State) -> Iterator[tuple[float, State]]:
     """Free slots and servers are taken; each way in which the phases may fall, with its probability."""
-    in_flight = Counter(i for queue in state.queues for i in queue)
-    in_flight.update(i for serving in state.served for i, _ in serving)
+    disks = len(engine.disks)
+    in_flight = Counter(code % disks for queue in state.queues for code in queue)
+    in_flight.update(code % disks for serving in state.served for code, _ in serving)
     slots = engine.queue_length or math.inf
-    for place, i in enumerate(state.line):
+    for place, code in enumerate(state.line):
+        i = code % disks
         if sum(in_flight.values()) < slots and (engine.caps is None or in_flight[i] < engine.caps[i]):
             d = 0 if engine.shared else i
-            queues = _put(state.queues, d, (*state.queues[d], i))
+            queues = _put(state.queues, d, (*state.queues[d], code))
             line = state.line[:place] + state.line[place + 1 :]
             yield from _settle(engine, state._replace(line=line, queues=queues))
             return
     for d, queue in enumerate(state.queues):
         device = engine.device or engine.devices[d]
         if queue and len(state.served[d]) < (device.servers or 0):
-            alpha = _phases(engine)[queue[0]][0]
+            alpha = _phases(engine)[queue[0] % disks][0]
             for phase in np.flatnonzero(alpha):
                 serving = tuple(sorted((*state.served[d], (queue[0], int(phase)))))
                 started = state._replace(queues=_put(state.queues, d, queue[1:]), served=_put(state.served, d, serving))
@@ -316,10 +360,10 @@ def _circulating(disk: Disk) -> int:
 def _present(state: State, disks: int) -> list[int]:
     """Requests of each disk in the system."""
     present = [0] * disks
-    for i in (*state.line, *(i for queue in state.queues for i in queue)):
-        present[i] += 1
-    for i, _ in (request for serving in state.served for request in serving):
-        present[i] += 1
+    for code in (*state.line, *(code for queue in state.queues for code in queue)):
+        present[code % disks] += 1
+    for code, _ in (request for serving in state.served for request in serving):
+        present[code % disks] += 1
     return present
 
 
