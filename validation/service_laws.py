@@ -7,6 +7,8 @@ lognormal, Weibull and deterministic ones in turn. In every other pair of cells 
 two to four kinds, whose rates and buffers differ by up to 16 times. Each cell is solved with method "auto" and
 simulated, which takes a second or two.
 
+Then come cells with buffers of 64 to 1024 and utilization 0.02 to 1.2, and some whose guests are all saturated.
+
 A cell's rows are appended to PATH (default: validation/results/service_laws.csv) as it is done, and cells that have
 theirs are not done again: a run may be cut, or stopped after MINUTES, and taken up later. The cells are two halves.
 Bounds (`qtheory.solve.phase_type.MEASURED`, `qtheory.solve.fitted_service.MEASURED`) may be set by those of the first
@@ -35,7 +37,7 @@ from qtheory.solve import fitted_service, phase_type
 from qtheory.solve.steady_state import SteadyState
 from validation.phase_type import compare, split_of
 
-CELLS = 240
+CELLS, WIDE, SATURATED = 240, 48, 24
 SEED = 4
 REQUESTS = 16_000_000
 RESOLVED = 0.01
@@ -59,25 +61,30 @@ class Cell(NamedTuple):
 
 def cells() -> Iterator[Cell]:
     """The grid; the mean service time is 1 s."""
-    points = qmc.LatinHypercube(9, seed=SEED).random(CELLS)
+    points = np.vstack([qmc.LatinHypercube(9, seed=SEED + j).random(n) for j, n in enumerate((CELLS, WIDE, SATURATED))])
     for i, (a, b, c, d, e, f, g, h, k) in enumerate(points):
+        wide, saturated = i >= CELLS, i >= CELLS + WIDE
         different = 2 + int(3 * f) if i // 2 % 2 else 1
         disks = max(different, round(64**a))
-        buffer = round(64**e)
+        least, most_room = (64, 1024) if wide and not saturated else (1, 64)
+        buffer = round(least * (most_room / least) ** e)
         spread = np.linspace(0.0, 1.0, different) if different > 1 else np.zeros(1)
         rates = 16.0 ** (g * spread)
-        buffers = [min(max(1, round(buffer * 16.0**x)), 64) for x in (2.0 * h - 1.0) * spread]
+        buffers = [min(max(1, round(buffer * 16.0**x)), most_room) for x in (2.0 * h - 1.0) * spread]
         members = [j % different for j in range(disks)]
         most = sum(buffers[j] for j in members)
         if most == 1:
             members, most = members * 2, 2
         servers = min(max(1, round(64**b)), max(1, int(0.8 * most)))
-        share = (0.3 + 1.2 * c) * servers / sum(rates[j] for j in members)
+        rho = 0.02 + 1.18 * c if wide else 0.3 + 1.2 * c
+        share = rho * servers / sum(rates[j] for j in members)
         kinds = [qt.Disk(qt.Poisson(share * rate), buffer=size) for rate, size in zip(rates, buffers, strict=True)]
+        if saturated:
+            kinds = [qt.Disk(qt.Closed(size), buffer=size) for size in buffers]
         scv = 10.0 ** (2.0 * d - 1.0)
         family, name, law = _phase_type(scv, k) if i % 2 == 0 else _other(scv, i // 2 % 3)
         label = f"{i}: N={len(members)} kinds={different} K={'/'.join(map(str, sorted(set(buffers))))} c={servers} "
-        label += f"rho={0.3 + 1.2 * c:.2f} {name} scv={law.scv:.2f}"
+        label += f"{'saturated' if saturated else f'rho={rho:.2f}'} {name} scv={law.scv:.2f}"
         half = "set" if i // 4 % 2 == 0 else "held out"
         yield Cell(label, half, family, name, qt.Engine([kinds[j] for j in members], qt.Device(servers, law)))
 
