@@ -1,0 +1,183 @@
+"""The optimal queue length against exhaustive search, published cases and what must hold for any engine."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import qtheory as qt
+from qtheory.drain import drain_survival
+from qtheory.sizing.sweep import with_queue_length
+
+EXPONENTIAL = qt.Exponential(mean=1e-3)
+DEVICE = qt.Device(servers=1, service=EXPONENTIAL)
+
+
+def saturated(disks: int, outstanding: int, hold: Any = "ring", shares: Any = "fifo") -> qt.Engine:
+    disk = qt.Disk(qt.Closed(outstanding), buffer=outstanding, device=DEVICE)
+    return qt.Engine([disk] * disks, queue_length=disks * outstanding, hold=hold, shares=shares)
+
+
+def shared(disks: int, load: float, servers: int, buffer: int, hold: Any = "ring") -> qt.Engine:
+    disk = qt.Disk(qt.Poisson(load * servers * 1e3 / disks), buffer=buffer)
+    return qt.Engine([disk] * disks, qt.Device(servers=servers, service=EXPONENTIAL), hold=hold)
+
+
+def exhaustive(engine: qt.Engine, loss: float, budget: float | None, p: float) -> list[int]:
+    """Every queue length that meets the limits."""
+    unlimited = qt.solve(with_queue_length(engine, None)).throughput
+    found = []
+    for q in range(1, sum(disk.most for disk in engine.disks) + 1):
+        at = with_queue_length(engine, q)
+        lost = 1.0 - qt.solve(at).throughput / unlimited
+        if lost <= loss and (budget is None or qt.drain_time(at).cdf(budget) >= p):
+            found.append(q)
+    return found
+
+
+@pytest.mark.parametrize(("disks", "requests", "length"), [
+    (4, 256, 42), (8, 256, 90), (16, 256, 187), (4, 2048, 54), (8, 2048, 121), (16, 2048, 255),
+])  # fmt: skip
+def test_one_line_before_saturated_devices(disks: int, requests: int, length: int) -> None:
+    """The smallest Q for 5 %, worked out independently."""
+    z = qt.optimal_queue_length(saturated(disks, requests), max_throughput_loss=0.05)
+    assert (z.queue_length, z.lower, z.exact, z.verified) == (length, length, True, True)
+    assert z.upper == disks * requests
+    assert (z.binds_lower, z.binds_upper) == ("throughput loss", "requests outstanding")
+
+
+@pytest.mark.parametrize("engine", [
+    saturated(3, 6), shared(3, 0.8, 4, 4), shared(2, 1.4, 3, 5), shared(3, 0.9, 4, 4, "refuse"),
+], ids=["saturated", "shared", "overloaded", "refuse"])  # fmt: skip
+@pytest.mark.parametrize("loss", [0.2, 0.05, 0.001])
+@pytest.mark.parametrize("budget", [None, 4e-3, 8e-3])
+def test_against_every_queue_length(engine: qt.Engine, loss: float, budget: float | None) -> None:
+    good = exhaustive(engine, loss, budget, 0.95)
+    z = qt.optimal_queue_length(engine, max_throughput_loss=loss, drain_budget=budget, drain_probability=0.95)
+    assert z.feasible == bool(good)
+    if good:
+        assert z.queue_length == z.lower == good[0]
+        assert set(range(z.lower, z.upper + 1)) <= set(good)
+        assert z.upper + 1 not in good
+        assert z.steady is not None
+        assert z.throughput_loss is not None
+        assert z.throughput_loss <= loss + 1e-9
+    else:
+        assert z.queue_length is None
+        assert z.lower > z.upper
+        assert 0 <= z.most_disks < len(engine.disks)
+
+
+def test_infeasible_names_the_disks_that_would_do() -> None:
+    limits: dict[str, Any] = {"max_throughput_loss": 0.05, "drain_budget": 0.03}
+    z = qt.optimal_queue_length(saturated(4, 256), **limits)
+    assert (z.feasible, z.queue_length, z.lower, z.upper, z.most_disks) == (False, None, 42, 29, 2)
+    assert "of 4 disks 2 would do" in z.warnings[0]
+    assert qt.optimal_queue_length(saturated(2, 256), **limits).feasible
+    assert not qt.optimal_queue_length(saturated(3, 256), **limits).feasible
+
+
+def test_equal_shares_need_one_slot_a_disk() -> None:
+    """A single server is busy with one slot: dividing the queue takes Q = N where one line takes 12 N."""
+    z = qt.optimal_queue_length(saturated(16, 256, shares="equal"), max_throughput_loss=0.05, drain_budget=0.02)
+    assert (z.queue_length, z.binds_lower, z.exact) == (16, "a slot for each disk", True)
+    assert z.throughput_loss == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_drain_of_what_was_popped_is_not_bounded_by_the_queue() -> None:
+    z = qt.optimal_queue_length(shared(4, 1.2, 4, 32, "engine"), max_throughput_loss=0.01, drain_budget=0.01)
+    assert not z.feasible
+    assert any("qt.DepthLimit of at most" in warning for warning in z.warnings)
+    ring = qt.optimal_queue_length(shared(4, 1.2, 4, 32), max_throughput_loss=0.01, drain_budget=0.01)
+    assert ring.feasible
+    assert f"at most {ring.upper}," in next(w for w in z.warnings if "DepthLimit" in w)
+
+
+def test_waits() -> None:
+    """With more servers than are wanted, a slot is a server: Erlang's C in its finite room."""
+    engine = shared(4, 0.5, 64, 64)
+    z = qt.optimal_queue_length(engine, max_delay_probability=0.2)
+    assert z.steady is not None
+    assert z.steady.delay_probability <= 0.2
+    assert qt.solve(with_queue_length(engine, z.lower - 1)).delay_probability > 0.2
+    assert z.steady.delay_probability == pytest.approx(qt.stations.erlang_c(servers=z.lower, load=32.0), rel=1e-6)
+    y = qt.optimal_queue_length(engine, max_wait_quantile=(0.99, 1e-4))
+    assert y.steady is not None
+    assert y.steady.wait_quantile(0.99) <= 1e-4
+    assert qt.solve(with_queue_length(engine, y.lower - 1)).wait_quantile(0.99) > 1e-4
+
+
+def test_power_of_a_saturated_device_is_where_it_is_just_full() -> None:
+    disk = qt.Disk(qt.Closed(32), buffer=32)
+    engine = qt.Engine([disk] * 4, qt.Device(servers=8, service=EXPONENTIAL), hold="ring")
+    assert qt.optimal_queue_length(engine, maximize="power").queue_length == 8
+    most = qt.optimal_queue_length(engine, max_throughput_loss=0.5, maximize=lambda s: -s.throughput)
+    assert most.queue_length == 4
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    disks=st.integers(1, 5),
+    load=st.floats(0.05, 3.0),
+    servers=st.integers(1, 6),
+    buffer=st.integers(1, 8),
+    loss=st.floats(1e-4, 0.5),
+    tighter=st.floats(0.1, 1.0),
+)
+def test_tighter_limits_never_shorten_the_queue(
+    disks: int, load: float, servers: int, buffer: int, loss: float, tighter: float
+) -> None:
+    engine = shared(disks, load, servers, buffer)
+    loose = qt.optimal_queue_length(engine, max_throughput_loss=loss)
+    tight = qt.optimal_queue_length(engine, max_throughput_loss=loss * tighter)
+    assert loose.feasible
+    assert tight.feasible
+    assert 1 <= loose.lower <= tight.lower <= tight.upper == disks * buffer
+
+
+def test_survival_alone_is_that_of_the_drain() -> None:
+    poisson = qt.Disk(qt.Poisson(800.0), buffer=8, device=DEVICE)
+    for engine in (
+        saturated(3, 6, shares="equal"),
+        with_queue_length(saturated(3, 6), 5),
+        qt.Engine([poisson] * 3, queue_length=5, hold="ring"),
+        qt.Engine([poisson] * 3, queue_length=5, hold="refuse"),
+        shared(3, 0.8, 4, 4),
+    ):
+        for t in (0.0, 1e-3, 5e-3):
+            assert math.isclose(drain_survival(engine, t), qt.drain_time(engine).sf(t), rel_tol=1e-9, abs_tol=1e-15)
+
+
+def test_drain_behind_a_line_is_near_simulation() -> None:
+    poisson = qt.Disk(qt.Poisson(900.0), buffer=32, device=DEVICE)
+    engine = qt.Engine([poisson] * 2, queue_length=2, hold="ring")
+    drain, run = qt.drain_time(engine), qt.simulate(engine, 200_000, seed=1).drain
+    assert drain.method == "flow_equivalent"
+    assert not drain.exact
+    assert drain.error_bounds["mean"] < 0.2
+    assert drain.mean == pytest.approx(run.mean.value, rel=drain.error_bounds["mean"])
+
+
+@pytest.mark.parametrize(("limits", "words"), [
+    ({}, "must be given"),
+    ({"max_throughput_loss": 0.0}, "max_throughput_loss must lie strictly between 0 and 1"),
+    ({"max_wait_quantile": (1.2, 1.0)}, r"max_wait_quantile\[0\]"),
+    ({"drain_budget": -1.0}, "drain_budget must be a positive"),
+    ({"drain_budget": 1.0, "drain_probability": 1.0}, "drain_probability"),
+])  # fmt: skip
+def test_bad_limits(limits: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        qt.optimal_queue_length(shared(2, 0.5, 2, 4), **limits)
+
+
+def test_bad_types() -> None:
+    with pytest.raises(TypeError, match="engine must be"):
+        qt.optimal_queue_length(3, max_throughput_loss=0.1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="max_wait_quantile must be a pair"):
+        qt.optimal_queue_length(shared(2, 0.5, 2, 4), max_wait_quantile=0.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="maximize must be"):
+        qt.optimal_queue_length(shared(2, 0.5, 2, 4), maximize="speed")  # type: ignore[arg-type]
