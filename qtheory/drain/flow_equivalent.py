@@ -21,10 +21,10 @@ from qtheory.engine import Engine
 from qtheory.solve import flow_equivalent
 
 Floats = NDArray[np.float64]
-MEASURED = 0.17
+MEASURED = 0.21
 """Largest relative error of the mean, the median and the 99 % quantile against simulation, half-widths included, over
 the grid of `validation/flow_equivalent_drain.py`: 2 and 8 equal Poisson disks, buffers 8 and 32, 1 and 4 servers a
-disk, utilization 0.5 to 1.3, 0.5 to 2 slots a server. Longer than simulated by up to that, shorter by at most 7 %."""
+disk, utilization 0.5 to 1.3, 0.5 to 2 slots a server. Longer than simulated by up to that, shorter by at most 8 %."""
 MOST_DISKS = 8
 
 
