@@ -4,6 +4,7 @@ The queue length Q is the one knob behind both questions: throughput bounds it f
 
     sweep.py         the engine solved at given queue lengths, or numbers of disks
     optimum.py       the smallest queue length that meets the limits, by bisection
+    sensitivity.py   how it moves as its inputs do
     closed_forms.py  what a queue length must be, in closed form, where there is one
     integer_rule.py  one rule in whole numbers, for a block layer
     rules.py         the rules that are deployed

@@ -102,7 +102,8 @@ def drain_limited(*, servers: int, service_mean: float, budget: float, probabili
         first = beyond / c + float((1.0 / services).sum())
         second = beyond / c**2 + float((1.0 / services**2).sum())
         third = 2.0 * beyond / c**3 + 2.0 * float((1.0 / services**3).sum())
-        return mean * (first + math.sqrt(second) * (z + (z * z - 1.0) * third / second**1.5 / 6.0))
+        skewness = third / second**1.5
+        return float(mean * (first + math.sqrt(second) * (z + (z * z - 1.0) * skewness / 6.0)))
 
     if quantile(0.0) >= t:
         return c

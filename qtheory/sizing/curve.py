@@ -68,7 +68,7 @@ class SizingCurve(Result):
         return figure
 
 
-def sizing_curve(engine: Engine, disk_counts: Sequence[int], **limits: Any) -> SizingCurve:
+def sizing_curve(engine: Engine, disk_counts: Sequence[float], **limits: Any) -> SizingCurve:
     """The optimal queue length for each number of disks, the engine's own repeated cyclically.
 
     A shared device stays as it is; devices of disks come with them. `limits` are those of `optimal_queue_length`.
@@ -102,7 +102,7 @@ def sizing_curve(engine: Engine, disk_counts: Sequence[int], **limits: Any) -> S
             alone[one] = optimal_queue_length(one, **limits).queue_length
         return alone[one]
 
-    deployed = {
+    deployed: dict[str, list[int] | list[int | None]] = {
         f"constant {QEMU_LENGTH}": [rules.constant(e, QEMU_LENGTH) for e in engines],
         f"constant {FIRECRACKER_LENGTH}": [rules.constant(e, FIRECRACKER_LENGTH) for e in engines],
         "sum of rings": [rules.sum_of_rings(e) for e in engines],

@@ -30,6 +30,7 @@ from qtheory.drain import drain_survival, drain_time
 from qtheory.drain.drain_law import DrainTime
 from qtheory.engine import Engine
 from qtheory.result import Result
+from qtheory.sizing.sensitivity import Sensitivity, sensitivity
 from qtheory.sizing.sweep import with_disks, with_queue_length
 from qtheory.solve import choose, flow_equivalent, product_form, solve
 from qtheory.solve.disk_by_disk import each, shares_nothing
@@ -109,6 +110,17 @@ class OptimalQueueLength(Result):
     steady: SteadyState | None = field(repr=False)
     drain: DrainTime | None = field(repr=False)
     verified: bool
+    _engine: Engine = field(repr=False, compare=False)
+    _again: Callable[[Engine], int | None] = field(repr=False, compare=False)
+
+    def sensitivity(self, step: float = 0.05) -> tuple[Sensitivity, ...]:
+        """The answer with load, service mean, service scv and peakedness changed by -step and +step, each solved again.
+
+        ValueError when there is no answer to change.
+        """
+        if self.queue_length is None:
+            raise ValueError("sensitivity is that of a queue length, and none is feasible")
+        return sensitivity(self._engine, self.queue_length, self._again, step)
 
 
 def optimal_queue_length(
@@ -381,8 +393,12 @@ def _servers(engine: Engine) -> int:
 def _answer(engine: Engine, limits: Limits, maximize: Objective | None) -> OptimalQueueLength:
     search = Search(engine, limits)
     upper, binds_upper = search.upper()
+
+    def again(changed: Engine) -> int | None:
+        return _answer(changed, limits, maximize).queue_length
+
     if not search.feasible:
-        return _infeasible(search, upper, binds_upper)
+        return _infeasible(search, upper, binds_upper, again)
     n, q = len(engine.disks), search.lower
     if maximize is not None:
         objective = power if maximize == "power" else maximize
@@ -425,10 +441,14 @@ def _answer(engine: Engine, limits: Limits, maximize: Objective | None) -> Optim
         steady=state,
         drain=drain,
         verified=not breaches,
+        _engine=search.engine,
+        _again=again,
     )
 
 
-def _infeasible(search: Search, upper: int, binds_upper: str) -> OptimalQueueLength:
+def _infeasible(
+    search: Search, upper: int, binds_upper: str, again: Callable[[Engine], int | None]
+) -> OptimalQueueLength:
     """What can be said when no queue length meets all limits."""
     shown = min(search.lower, search.last)
     state = search.state(shown)
@@ -464,6 +484,8 @@ def _infeasible(search: Search, upper: int, binds_upper: str) -> OptimalQueueLen
         steady=None,
         drain=None,
         verified=not breaches,
+        _engine=search.engine,
+        _again=again,
     )
 
 
