@@ -170,6 +170,7 @@ def test_drain_behind_a_line_is_near_simulation() -> None:
     ({}, "must be given"),
     ({"max_throughput_loss": 0.0}, "max_throughput_loss must lie strictly between 0 and 1"),
     ({"max_wait_quantile": (1.2, 1.0)}, r"max_wait_quantile\[0\]"),
+    ({"max_wait_quantile": (0.9, 1.0, 2.0)}, "max_wait_quantile must be a pair"),
     ({"drain_budget": -1.0}, "drain_budget must be a positive"),
     ({"drain_budget": 1.0, "drain_probability": 1.0}, "drain_probability"),
 ])  # fmt: skip
@@ -181,7 +182,7 @@ def test_bad_limits(limits: dict[str, Any], words: str) -> None:
 def test_bad_types() -> None:
     with pytest.raises(TypeError, match="engine must be"):
         qt.optimal_queue_length(3, max_throughput_loss=0.1)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="max_wait_quantile must be a pair"):
+    with pytest.raises(TypeError, match="max_wait_quantile must be a list or a tuple"):
         qt.optimal_queue_length(shared(2, 0.5, 2, 4), max_wait_quantile=0.5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="maximize must be"):
         qt.optimal_queue_length(shared(2, 0.5, 2, 4), maximize="speed")  # type: ignore[arg-type]
@@ -319,3 +320,28 @@ def test_committed_validation_is_of_this_rule() -> None:
             ring_sizes=n * k, disks=n, devices=n, latency_ns=1_000_000, rate=1000 * n * c, budget_ns=budget
         )
         assert rule == int(row["rule"])
+
+
+def test_equal_shares_of_a_shared_device_end_at_its_servers() -> None:
+    disk = qt.Disk(qt.Poisson(600.0), buffer=64)
+    engine = qt.Engine([disk] * 4, qt.Device(servers=16, service=EXPONENTIAL), None, "ring")
+    equal = qt.Engine(engine.disks, engine.device, 4, "ring", "equal")
+    z = qt.optimal_queue_length(equal, max_throughput_loss=0.01, drain_budget=0.02)
+    assert (z.queue_length, z.upper, z.exact) == (4, 16, True)
+    assert "not solved" in z.binds_upper
+    tight = qt.optimal_queue_length(equal, max_delay_probability=1e-4)
+    assert z.queue_length is not None
+    assert tight.queue_length is None or tight.queue_length > z.queue_length
+
+
+def test_simulation_has_the_last_word() -> None:
+    """At the optimum the loss is what was asked for, and eight slots fewer lose more."""
+    engine = saturated(8, 64)
+    z = qt.optimal_queue_length(engine, max_throughput_loss=0.05)
+    losses = []
+    for q in (z.lower, z.lower - 8):
+        run = qt.simulate(with_queue_length(engine, q), 400_000, seed=1)
+        assert run.throughput.half_width < 0.004 * 8000.0
+        losses.append(1.0 - run.throughput.value / 8000.0)
+    assert losses[0] < 0.05 + 0.005
+    assert losses[1] > 0.05

@@ -20,13 +20,13 @@ the numbers come from is in `closed_forms.py`; here they are rounded to what a b
 The latency is that of a request at the device when nothing waits there (as the least of recent means), the rate is
 completions a second at full load. The drain goes first: where both cannot be met, loss is what gives.
 
-Against the optimum for 5 % loss over the grid of `validation/sizing.py` (528 cases, 513 of them feasible: exponential service, rings of 64
-and 256, 1 to 64 disks, one shared device of 1 to 64 servers under open, closed and saturated guests, or saturated
-devices of 1 and 4 servers behind one line; no budget, 10 and 50 ms at 1 ms of service): throughput is more than a
-point below the 5 % in one case, by 8.9 % (four devices of four servers, where no Q but 37 and 38 meets both limits);
-the drain is longer than the optimum's by at most 9.1 %; a budget of 10 ms that some Q meets is missed in 6 of 352
-cases, by at most 18 %, all with a device for each disk. One line before devices that are not saturated, bursts and
-other service laws were not measured.
+Against the optimum for 5 % loss over the grid of `validation/sizing.py` (528 cases, 513 of them feasible: exponential
+service, rings of 64 and 256, 1 to 64 disks, one shared device of 1 to 64 servers under open, closed and saturated
+guests, or saturated devices of 1 and 4 servers behind one line; no budget, 10 and 50 ms at 1 ms of service):
+throughput is more than a point below the 5 % in one case, by 8.9 % (four devices of four servers, where no Q but 37
+and 38 meets both limits); the drain is longer than the optimum's by at most 9.1 %; a budget of 10 ms that some Q
+meets is missed in 6 of 352 cases, by at most 18 %, all with a device for each disk. One line before devices that are
+not saturated, bursts and other service laws were not measured.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal
 
-from qtheory.arguments import positive, probability
+from qtheory.arguments import positive, probability, sequence
 from qtheory.drain import drain_survival, drain_time
 from qtheory.drain.drain_law import DrainTime
 from qtheory.engine import Engine
@@ -39,6 +39,7 @@ from qtheory.solve.steady_state import SteadyState
 Objective = Literal["power"] | Callable[[SteadyState], float]
 ROUNDING = 1e-9
 """By which a quantity may miss its limit, or move against its direction, and be taken not to."""
+UNSOLVED = "servers: beyond them, equal shares of a shared device are not solved"
 INVERSE_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
@@ -58,8 +59,8 @@ class Limits:
         if self.max_delay_probability is not None:
             probability("max_delay_probability", self.max_delay_probability)
         if self.max_wait_quantile is not None:
-            if not isinstance(self.max_wait_quantile, tuple) or len(self.max_wait_quantile) != 2:
-                raise TypeError(
+            if len(sequence("max_wait_quantile", self.max_wait_quantile)) != 2:
+                raise ValueError(
                     f"max_wait_quantile must be a pair (probability, seconds), not {self.max_wait_quantile!r}"
                 )
             probability("max_wait_quantile[0]", self.max_wait_quantile[0])
@@ -83,7 +84,7 @@ class OptimalQueueLength(Result):
         upper one less than the smallest possible Q when every Q is too much.
     binds_lower, binds_upper : str
         What binds there: "throughput loss", "delay probability", "wait quantile", "drain", "power", or the natural ends
-        "one request", "a slot for each disk" and "requests outstanding".
+        "one request", "a slot for each disk", "requests outstanding", and UNSOLVED where no longer queue was tried.
     feasible : bool
         Whether lower <= upper.
     most_disks : int
@@ -221,7 +222,7 @@ class Search:
         equal = engine.shares == "equal"
         self.first = n if equal else 1
         self.last = n * max(d.most for d in engine.disks) if equal else sum(d.most for d in engine.disks)
-        self.last = max(self.last, self.first)
+        self.last, self.end = self._solved(max(self.last, self.first))
         self.natural = "a slot for each disk" if equal else "one request"
         self.state = cache(lambda q: solve(self.at(q)))
         self.unlimited = cache(lambda: throughput(with_queue_length(engine, None)))
@@ -273,6 +274,16 @@ class Search:
 
         return Constraint(name, rises, limit, value)
 
+    def _solved(self, last: int) -> tuple[int, str]:
+        """Where to end; equal shares of a shared device are solved up to its servers only, unless it is small."""
+        device = self.engine.device
+        if self.engine.shares == "equal" and device is not None and device.servers is not None:
+            try:
+                choose(self.at(last))
+            except ValueError:
+                return max(min(device.servers, last), self.first), UNSOLVED
+        return last, "requests outstanding"
+
     def _lower(self, guess: int) -> tuple[int, str]:
         lower, binds = self.first, self.natural
         for c in self.constraints:
@@ -284,7 +295,7 @@ class Search:
 
     def upper(self) -> tuple[int, str]:
         """The upper end and what binds there."""
-        upper, binds = self.last, "requests outstanding"
+        upper, binds = self.last, self.end
         start = min(self.lower, self.last)
         for c in self.constraints:
             if not c.rises:
@@ -459,7 +470,7 @@ def _infeasible(
     words = (
         f"no queue length meets all limits: the {search.binds_lower} needs at least {search.lower}"
         if search.lower <= search.last
-        else f"no queue length is long enough for the {search.binds_lower}"
+        else f"no queue length up to {search.last} ({search.end}) is long enough for the {search.binds_lower}"
     )
     if upper < search.last:
         words += f", the {binds_upper} allows at most {upper}"
