@@ -1,10 +1,12 @@
 """How long a queue must be: the numbers behind the rules, and how far each is off: python -m validation.sizing
 
-Four tables in validation/results:
+Five tables in validation/results:
 
 * `sizing_line_or_shares.csv`: saturated disks, a device of one server each. Slots for 5 % loss with one FIFO line and
   with equal shares, their drains, what the constants lose, and what a deep disk leaves to a shallow one;
 * `sizing_two_devices.csv`: 64 slots before a fast and a slow device, as published for Linux's shared tags;
+* `sizing_unsaturated_line.csv`: Poisson disks with a device each behind one line, where the solution is approximate:
+  the optimum beside that by simulation, and the closed form for saturated guests;
 * `sizing_closed_forms.csv`: each closed form of `qtheory.sizing.closed_forms` beside the numeric optimum;
 * `sizing_rule.csv`: `qtheory.sizing.integer_rule` beside the optimum: loss, drain and budget.
 
@@ -25,7 +27,7 @@ import qtheory as qt
 from qtheory.drain import drain_survival
 from qtheory.sizing import integer_rule
 from qtheory.sizing.closed_forms import drain_limited, one_line, own_share
-from qtheory.sizing.optimum import throughput
+from qtheory.sizing.optimum import UNSATURATED_LINE, least, throughput
 from qtheory.sizing.sweep import with_queue_length
 from qtheory.stations.square_root import square_root_staffing
 
@@ -33,6 +35,7 @@ RESULTS = Path(__file__).parent / "results"
 SERVICE = 1e-3
 EXPONENTIAL = qt.Exponential(mean=SERVICE)
 LOSS = 0.05
+REQUESTS = 400_000
 PROBABILITY = 0.99
 
 STATED_SLOTS = {"one line": 1, "one line, 2 disks": 3, "square root": 2, "drain limited": 4}
@@ -99,6 +102,32 @@ def two_devices() -> list[dict[str, Any]]:
     # A freed slot goes back to the disk that freed it: the split stays where it began, so Little's law gives it.
     rows.append({"slots": "kept by who freed it, 30 + 32", "fast": 30.0 / 1e-3, "slow": 32.0 / 0.1, "source": "N/S"})
     rows.append({"slots": "published", "fast": 29859, "slow": 318, "source": "Linux shared tags"})
+    return rows
+
+
+def unsaturated_line() -> list[dict[str, Any]]:
+    """The optimum that rests on `flow_equivalent` beside the simulated one."""
+    rows = []
+    for n, k, c, load in itertools.product((4, 16), (8, 32), (1, 4), (0.7, 0.9, 1.2)):
+        device = qt.Device(servers=c, service=EXPONENTIAL)
+        engine = qt.Engine([qt.Disk(qt.Poisson(load * c / SERVICE), buffer=k, device=device)] * n, hold="ring")
+        best = qt.optimal_queue_length(engine, max_throughput_loss=LOSS)
+        full = qt.solve(with_queue_length(engine, None)).throughput
+
+        def lost(q: int, engine: qt.Engine = engine, full: float = full) -> float:
+            return 1.0 - qt.simulate(with_queue_length(engine, q), REQUESTS, seed=1).throughput.value / full
+
+        simulated = least(lambda q, lost=lost: lost(q) <= LOSS, 1, n * k, best.lower)  # type: ignore[misc]
+        rows.append(
+            {
+                "case": f"N={n} K={k} c={c} Poisson {load}",
+                "optimum": best.lower,
+                "simulated": simulated,
+                "loss_at_optimum": _part(lost(best.lower)),
+                "off": _part(best.lower / simulated - 1.0),
+                "saturated": math.ceil(one_line(disks=n, requests=k, loss=LOSS)) if c == 1 else "",
+            }
+        )
     return rows
 
 
@@ -196,8 +225,12 @@ def main() -> None:
         print(row)
     for row in _write("sizing_two_devices.csv", two_devices()):
         print(row)
-    forms = _write("sizing_closed_forms.csv", list(closed_forms()))
     failed = False
+    lines = _write("sizing_unsaturated_line.csv", unsaturated_line())
+    for row in lines:
+        print(row)
+        failed |= not UNSATURATED_LINE[0] <= row["off"] <= UNSATURATED_LINE[1]
+    forms = _write("sizing_closed_forms.csv", list(closed_forms()))
     for name in dict.fromkeys(row["form"] for row in forms):
         chosen = [row for row in forms if row["form"] == name]
         off = max(chosen, key=lambda row: abs(row["closed"] - row["numeric"]))
