@@ -41,8 +41,8 @@ ROUNDING = 1e-9
 """By which a quantity may miss its limit, or move against its direction, and be taken not to."""
 UNSOLVED = "servers: beyond them, equal shares of a shared device are not solved"
 UNSATURATED_LINE = (-0.08, 0.80)
-"""How far a lower end by `flow_equivalent` was from the simulated one for 5 % loss, as a fraction of that, over the grid
-of `validation/sizing.py`: 4 and 16 Poisson disks, buffers 8 and 32, devices of 1 and 4 servers, utilization 0.7 to 1.2;
+"""How far a lower end by `flow_equivalent` was from the simulated one for 5 % loss, as a fraction of that, over a grid
+in `validation/sizing.py`: 4 and 16 Poisson disks, buffers 8 and 32, devices of 1 and 4 servers, utilization 0.7 to 1.2;
 too long but for short buffers."""
 INVERSE_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
