@@ -31,7 +31,7 @@ from qtheory.laws import (
 from qtheory.laws.fitting import fit_phase_type
 from qtheory.result import Estimate
 from qtheory.simulate import simulate
-from qtheory.sizing import disk_count_sweep, queue_length_sweep
+from qtheory.sizing import disk_count_sweep, optimal_queue_length, queue_length_sweep, sizing_curve
 from qtheory.solve import solve
 from qtheory.traces import Trace, TraceError, TraceStream, bundled_trace, read_trace, scan_trace
 from qtheory.traces.measurement import LatencyHistogram, Measurement, read_measurement
@@ -78,11 +78,13 @@ __all__ = [
     "fit_phase_type",
     "law_of",
     "mmpp2",
+    "optimal_queue_length",
     "queue_length_sweep",
     "read_measurement",
     "read_trace",
     "scan_trace",
     "simulate",
+    "sizing_curve",
     "solve",
     "stations",
 ]

@@ -19,6 +19,7 @@ import qtheory as qt
 from qtheory.arguments import positive
 from qtheory.engine import Device, Disk, Engine
 from qtheory.result import Result
+from qtheory.sizing import OptimalQueueLength
 from qtheory.traces import Trace, TraceStream
 
 app = typer.Typer(
@@ -155,7 +156,7 @@ def solve(
             print(f"not {reason}")
 
 
-@app.command(epilog=f"Example: qtheory size {ENGINE_EXAMPLE} --hold ring --from 1 --to 64")
+@app.command(epilog=f"Example: qtheory size {ENGINE_EXAMPLE} --max-loss 0.01 --drain-budget 0.01 --picture size.png")
 def size(
     disk: DiskOption = None,
     servers: ServersOption = None,
@@ -165,16 +166,41 @@ def size(
     own_devices: OwnOption = False,
     hold: HoldOption = "ring",
     shares: SharesOption = "fifo",
-    first: Annotated[int, typer.Option("--from", help="Shortest queue length.")] = 1,
-    last: Annotated[int, typer.Option("--to", help="Longest queue length.")] = 64,
-    drain_probability: Annotated[float, typer.Option(help="Which quantile of the drain to show.")] = 0.99,
+    max_loss: Annotated[float | None, typer.Option(help="Most throughput that may be lost to Q, a fraction.")] = None,
+    max_delay: Annotated[float | None, typer.Option(help="Largest probability of waiting.")] = None,
+    max_wait: Annotated[str | None, typer.Option(help="PROBABILITY,SECONDS: a quantile of the wait, at most.")] = None,
+    drain_budget: Annotated[float | None, typer.Option(help="What a drain may take [s].")] = None,
+    drain_probability: Annotated[float, typer.Option(help="With which probability; which quantile to show.")] = 0.99,
+    counts: Annotated[str, typer.Option(help="Numbers of disks of the picture.")] = "1,2,4,8,16,32,64",
+    picture: Annotated[Path | None, typer.Option(help="Draw Q against the number of disks (png, pdf, svg).")] = None,
+    first: Annotated[int, typer.Option("--from", help="Shortest queue length of the table.")] = 1,
+    last: Annotated[int, typer.Option("--to", help="Longest queue length of the table.")] = 64,
     as_json: JsonOption = False,
 ) -> None:
-    """Throughput, wait and drain against the queue length."""
+    """The optimal queue length, and with --picture its curve; without limits, a table over queue lengths."""
     from qtheory.report.page import text_table
 
     if first < 1 or last < first:
         raise ValueError(f"--from must be at least 1 and --to no less than it, not {first} and {last}")
+    limits: dict[str, Any] = {
+        "max_throughput_loss": max_loss,
+        "max_delay_probability": max_delay,
+        "max_wait_quantile": None if max_wait is None else _pair("--max-wait", max_wait),
+        "drain_budget": drain_budget,
+    }
+    asked = any(limit is not None for limit in limits.values())
+    if picture is not None and not asked:
+        raise ValueError("--picture needs a limit, such as --max-loss 0.01")
+    if asked:
+        own = _engine(disk, _device(servers, service_mean, service, fio), own_devices, None, hold, "fifo")
+        n = len(own.disks)
+        engine = Engine(own.disks, own.device, n if shares == "equal" else None, own.hold, _shares(shares))
+        limits["drain_probability"] = drain_probability
+        _print_optimum(qt.optimal_queue_length(engine, **limits), as_json)
+        if picture is not None:
+            curve = qt.sizing_curve(engine, _numbers("--counts", counts), **limits)
+            curve.plot().savefig(picture)
+        return
     engine = _engine(disk, _device(servers, service_mean, service, fio), own_devices, None, hold, "fifo")
     lengths = sorted({round(first * (last / first) ** (i / 24)) for i in range(25)})
     if shares != "fifo":
@@ -555,6 +581,31 @@ def _shares(text: str) -> Any:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(f"--shares must be fifo, equal, or whole numbers such as 4,4,8, not {text!r}") from None
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    """Numbers from '1,2,4'."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{option} must be numbers separated by commas, not {text!r}") from None
+
+
+def _pair(option: str, text: str) -> tuple[float, float]:
+    """Two numbers from '0.99,0.001'."""
+    numbers = _numbers(option, text)
+    if len(numbers) != 2:
+        raise ValueError(f"{option} must be PROBABILITY,SECONDS, not {text!r}")
+    return numbers[0], numbers[1]
+
+
+def _print_optimum(found: OptimalQueueLength, as_json: bool) -> None:
+    more: dict[str, Any] = {}
+    if found.steady is not None:
+        more = {"throughput": found.steady.throughput, "mean_wait": found.steady.mean_wait}
+    if found.drain is not None:
+        more["drain 99%"] = found.drain.quantile(0.99)
+    _print_result(found, as_json, more)
 
 
 def _print_json(value: object) -> None:

@@ -281,3 +281,29 @@ def test_fit_prints_the_engine_and_its_answers(tmp_path: Path) -> None:
     answer = shown["answers"]["utilization"]
     assert answer["low"] <= answer["value"] == pytest.approx(0.5, rel=0.05)
     assert "--service-mean and --service both" in run("fit", "--service-mean", "1", "--service", "x").stderr
+
+
+def test_size_prints_the_optimum(tmp_path: Path) -> None:
+    limits = ("--max-loss", "0.01", "--drain-budget", "0.01")
+    picture = tmp_path / "size.png"
+    done = run("size", *DISKS, *DEVICE, *limits, "--counts", "1,4", "--picture", str(picture), "--json")
+    shown = json.loads(done.stdout)
+    disk = qt.Disk(qt.Poisson(2000.0), buffer=16)
+    engine = qt.Engine([disk] * 4, qt.Device(servers=8, service=qt.Exponential(mean=400e-6)), hold="ring")
+    z = qt.optimal_queue_length(engine, max_throughput_loss=0.01, drain_budget=0.01)
+    assert (shown["queue_length"], shown["lower"], shown["upper"]) == (z.queue_length, z.lower, z.upper)
+    assert picture.stat().st_size > 10_000
+    text = run("size", *DISKS, *DEVICE, *limits).stdout
+    assert f"queue_length     {z.queue_length}" in text
+
+
+@pytest.mark.parametrize(("wrong", "words"), [
+    (("--picture", "x.png"), "--picture needs a limit"),
+    (("--max-loss", "2"), "max_throughput_loss must lie"),
+    (("--max-wait", "0.99"), "--max-wait must be PROBABILITY,SECONDS"),
+])  # fmt: skip
+def test_size_refuses_in_one_line(wrong: tuple[str, ...], words: str) -> None:
+    done = run("size", *DISKS, *DEVICE, *wrong)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,12 +49,16 @@ def drain(engine: Engine, present: tuple[int, ...] | None) -> DrainTime:
     if present is not None:
         laws = [np.eye(1, n + 1, n)[0] for n in present]
         return _independent(engine, members, laws, ROUNDING)
+    sf = survival(engine)
     if saturated_line.refusal(engine) is None:
-        return _saturated(engine)
+        total = np.eye(1, (engine.queue_length or 0) + 1, engine.queue_length or 0)[0]
+        rates = [device.rates(disk.most) for disk, device in zip(engine.disks, engine.devices, strict=True)]
+        assert sf is not None
+        return integrated("tied_devices", sf, longest(rates, total), total, ROUNDING)
     number = parallel_population(engine)
-    if engine.most < sum(disk.most for disk in engine.disks):
-        series = [member.disk.arrival_rates() / member.rates for member in members]
-        return _tied(series, [member.rates for member in members], number.pmf, ROUNDING + number.rounding)
+    if sf is not None:
+        most = longest([member.rates for member in members], number.pmf)
+        return integrated("tied_devices", sf, most, number.pmf, ROUNDING + number.rounding)
     return _independent(engine, members, number.split(number.pmf), ROUNDING + number.rounding)
 
 
@@ -74,32 +79,36 @@ def _independent(
         total = np.convolve(total, law)
 
     def sf(t: float) -> float:
-        return float(-np.expm1(sum(n * np.log1p(-min(survival(t), 1.0)) for n, survival in survivals)))
+        each = [(n, survival(t)) for n, survival in survivals]
+        if any(alive >= 1.0 for _, alive in each):
+            return 1.0
+        return float(-np.expm1(sum(n * np.log1p(-alive) for n, alive in each)))
 
-    longest = sum(PureDeath(laws[i], rates[i]).mean * copies[key] for key, i in first.items())
-    return integrated("independent_devices", sf, longest, total, error)
-
-
-def _saturated(engine: Engine) -> DrainTime:
-    """Drain of what saturated disks behind a line have at their devices."""
-    slots = engine.queue_length
-    assert slots is not None
-    rates = [device.rates(disk.most) for disk, device in zip(engine.disks, engine.devices, strict=True)]
-    series = saturated_line.line_series(engine, [disk.most for disk in engine.disks])
-    law = np.zeros(slots + 1)
-    law[slots] = 1.0
-    return _tied(series, rates, law, ROUNDING)
+    upper = sum(PureDeath(laws[i], rates[i]).mean * copies[key] for key, i in first.items())
+    return integrated("independent_devices", sf, upper, total, error)
 
 
-def _tied(
-    series: Sequence[NDArray[np.float64]],
-    rates: Sequence[NDArray[np.float64]],
-    total: NDArray[np.float64],
-    error: float,
-) -> DrainTime:
-    """Drain of disks with the product form of `series` given their total, whose law is `total`."""
+def survival(engine: Engine) -> Callable[[float], float] | None:
+    """P(T > t) of disks that are tied by their total, None where they are independent."""
+    if saturated_line.refusal(engine) is None:
+        slots = engine.queue_length
+        assert slots is not None
+        rates = [device.rates(disk.most) for disk, device in zip(engine.disks, engine.devices, strict=True)]
+        series = saturated_line.line_series(engine, [disk.most for disk in engine.disks])
+        return tied(series, rates, np.eye(1, slots + 1, slots)[0])
+    if engine.most < sum(disk.most for disk in engine.disks):
+        members = stations(engine)
+        series = [member.disk.arrival_rates() / member.rates for member in members]
+        return tied(series, [member.rates for member in members], parallel_population(engine).pmf)
+    return None
+
+
+def tied(
+    series: Sequence[NDArray[np.float64]], rates: Sequence[NDArray[np.float64]], total: NDArray[np.float64]
+) -> Callable[[float], float]:
+    """P(T > t) of disks with the product form of `series` given their total, whose law is `total`."""
     most = len(total) - 1
-    height = np.cumsum(np.log(merge_all(series, most)[0].ratios))
+    height = np.cumsum(np.log(merge_all(series, most)[0].ratios[:most]))
     kinds = {rate.tobytes(): rate for rate in rates}
 
     def sf(t: float) -> float:
@@ -111,14 +120,17 @@ def _tied(
             law = done[rate.tobytes()]
             positive = int(np.argmin(law)) if law.min() == 0.0 else len(law)
             reduced.append(ratio[: positive - 1] * law[1:positive] / law[: positive - 1])
-        lower = np.cumsum(np.log(merge_all(reduced, most)[0].ratios))
+        lower = np.cumsum(np.log(merge_all(reduced, most)[0].ratios[:most]))
         chance = np.zeros(most)
         chance[: len(lower)] = np.exp(lower - height[: len(lower)])
         return float(total[1:] @ (1.0 - chance))
 
-    numbers = np.arange(most + 1)
-    slowest = max(float(1.0 / rate.min()) for rate in rates)
-    return integrated("tied_devices", sf, slowest * float(numbers @ total), total, error)
+    return sf
+
+
+def longest(rates: Sequence[NDArray[np.float64]], total: NDArray[np.float64]) -> float:
+    """Upper bound of the mean drain: all that is present, one after another at the slowest rate."""
+    return max(float(1.0 / rate.min()) for rate in rates) * float(np.arange(len(total)) @ total)
 
 
 def _extended(member: Station, most: int) -> NDArray[np.float64]:
@@ -130,11 +142,15 @@ def integrated(
     method: str, sf: Callable[[float], float], scale: float, total: NDArray[np.float64], error: float
 ) -> DrainTime:
     """Assemble a result; `scale` is an upper bound of the mean, for the integration's first guess."""
+    sf = cache(sf)  # both integrals start from the same points
     end = max(scale, 1e-300)
     while sf(end) > 1e-16:
         end *= 1.5
-    mean, mean_error = quad(sf, 0.0, end, epsabs=0.0, epsrel=INTEGRATION, limit=500)
-    second, second_error = quad(lambda t: 2.0 * t * sf(t), 0.0, end, epsabs=0.0, epsrel=INTEGRATION, limit=500)
+    # A quadrature that does not reach its goal says so by its error, which is reported.
+    goal = {"epsrel": INTEGRATION, "limit": 500, "full_output": 1}
+    mean, mean_error, *_ = quad(sf, 0.0, end, epsabs=0.0, **goal)
+    # E[T²] is no less than E[T]².
+    second, second_error, *_ = quad(lambda t: 2.0 * t * sf(t), 0.0, end, epsabs=INTEGRATION * mean**2, **goal)
     variance = second - mean**2
     return DrainTime(
         method=method,

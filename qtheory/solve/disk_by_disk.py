@@ -82,6 +82,11 @@ def solve(engine: Engine) -> SteadyState:
     )
 
 
+def shares_nothing(engine: Engine) -> bool:
+    """Whether no disk's requests ever wait for another's."""
+    return engine.most == sum(disk.most for disk in engine.disks) and tied_by(engine) is None
+
+
 def bursts_together(engine: Engine) -> bool:
     """Whether one process brings requests to several disks."""
     return any(len(stream.disks) > 1 for stream in engine.streams)

@@ -23,12 +23,14 @@ from qtheory.arrivals import Poisson
 from qtheory.engine import Device, Engine
 from qtheory.markov.merging import Group, merge_all, split_all
 from qtheory.markov.sojourn import Servers
-from qtheory.solve.product_form import common_refusal, continued, solve_station
+from qtheory.solve.product_form import common_refusal, continued, solve_station, station_population
 from qtheory.solve.sojourn import LineThenDevice, Sojourn
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
 
 AGREEMENT = 1e-10
 ROUNDS = 200
+TINY = np.finfo(float).tiny
+"""A free slot may be so rare that its probability is 0: then what is found there does not matter."""
 
 MEASURED = {
     "throughput": 0.17,
@@ -89,10 +91,10 @@ def solve(engine: Engine) -> SteadyState:
         state,
         method="flow_equivalent",
         exact=False,
-        error_bounds=MEASURED if _measured(engine) else dict.fromkeys(QUANTITIES, math.inf),
+        error_bounds=MEASURED if measured(engine) else dict.fromkeys(QUANTITIES, math.inf),
         warnings=(
             "the slots are taken to be filled by the disks in proportion to their throughput; "
-            + ("errors are large where buffers are short" if _measured(engine) else "no error was measured here")
+            + ("errors are large where buffers are short" if measured(engine) else "no error was measured here")
             + ": compare with qt.simulate",
         ),
         mean_wait=sum(disk.throughput * disk.mean_wait for disk in disks) / state.throughput,
@@ -100,6 +102,24 @@ def solve(engine: Engine) -> SteadyState:
         disks=disks,
         _sojourns=_sojourn(engine, shares, rates, state.in_system_pmf),
     )
+
+
+def station(engine: Engine) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Shares, rates X(1), ..., X(slots) and law of the number present; equal disks take no iteration."""
+    slots = min(engine.queue_length or engine.most, engine.most)
+    if any(disk != engine.disks[0] for disk in engine.disks):
+        state = solve(engine)
+        shares = np.array([disk.throughput for disk in state.disks]) / state.throughput
+        return shares, equivalent_rates(engine, shares, slots), state.in_system_pmf
+    shares = np.full(len(engine.disks), 1.0 / len(engine.disks))
+    rates = equivalent_rates(engine, shares, slots)
+    return shares, rates, station_population(engine.disks, continued(rates, engine.most)).pmf
+
+
+def throughput(engine: Engine) -> float:
+    """Throughput alone."""
+    _, rates, pmf = station(engine)
+    return float(pmf[1:] @ rates[np.minimum(np.arange(len(pmf) - 1), len(rates) - 1)])
 
 
 def _sojourn(
@@ -116,7 +136,7 @@ def _sojourn(
     root, kinds = _network(engine, shares, slots)
 
     def devices(others: NDArray[np.float64]) -> list[tuple[float, Servers]]:
-        laws = split_all(root, others / others.sum())
+        laws = split_all(root, others / max(others.sum(), TINY))
         weights: dict[tuple[int, Device], float] = {}
         for kind, device, share in zip(kinds, engine.devices, shares, strict=True):
             weights[kind, device] = weights.get((kind, device), 0.0) + float(share)
@@ -131,7 +151,7 @@ def _sojourn(
     return ((1.0, LineThenDevice(line, float(rates[-1]), devices(found[:slots]), devices(behind_line))),)
 
 
-def _measured(engine: Engine) -> bool:
+def measured(engine: Engine) -> bool:
     """Whether `engine` lies within the grid that MEASURED was measured on."""
     disk, slots = engine.disks[0], engine.queue_length
     if any(other != disk for other in engine.disks) or not isinstance(disk.arrivals, Poisson) or slots is None:

@@ -385,13 +385,15 @@ def _put(values: tuple, at: int, value: object) -> tuple:  # type: ignore[type-a
 def _orders(engine: Engine) -> float:
     """In how many orders the requests can stand, those in service left out: a lower bound on the states, nearly."""
     slack = sum(device.servers or 0 for device in ([engine.device] if engine.device else engine.devices))
-    words = np.ones(1)
+    longest = min(max(engine.most - slack, 0), 149)
+    factorials = np.array([float(math.factorial(k)) for k in range(longest + 1)])
+    words, counted = np.ones(1), 1.0
     for disk in engine.disks:
-        terms = 1.0 / np.array([math.factorial(min(k, 150)) for k in range(disk.most + 1)])
-        words = np.convolve(words, terms)[:150]
-    longest = max(engine.most - slack, 0)
-    counted = [math.factorial(n) * words[n] for n in range(min(longest, len(words) - 1) + 1)]
-    return float(sum(counted))
+        words = np.convolve(words, 1.0 / factorials[: disk.most + 1])[: longest + 1]
+        counted = float(factorials[: len(words)] @ words)
+        if counted > MOST_STATES:
+            break
+    return counted
 
 
 def _stationary(n: int, rows: list[int], columns: list[int], rates: list[float]) -> NDArray[np.float64]:

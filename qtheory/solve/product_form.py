@@ -77,6 +77,13 @@ def station_population(disks: tuple[Disk, ...], rates: NDArray[np.float64], reac
     return population(disks, series, np.arange(constant + 1, len(rates) + 1) / rates[constant:], reach)
 
 
+def throughput(engine: Engine) -> float:
+    """Throughput alone, without the laws of the disks."""
+    rates, _ = station_rates(engine)
+    pmf = station_population(engine.disks, rates).pmf
+    return float(pmf[1:] @ rates[: len(pmf) - 1])
+
+
 def solve_station(
     disks: tuple[Disk, ...],
     rates: NDArray[np.float64],

@@ -101,6 +101,11 @@ class SteadyState(Result):
         waiting = sum(disk.throughput * disk.mean_guest_wait for disk in self.disks)
         object.__setattr__(self, "mean_guest_wait", waiting / self.throughput)
 
+    @property
+    def delay_probability(self) -> float:
+        """P(wait > 0), over accepted requests of all disks; ValueError where the law of the wait is not known."""
+        return sum(weight * law.sf("wait", 0.0) for weight, law in self._laws("delay_probability"))
+
     def wait_quantile(self, p: float) -> float:
         """Time t [s] with P(wait <= t) >= p, over accepted requests of all disks; 0 < p < 1."""
         return quantile(self._laws("wait_quantile"), "wait", probability("p", p))

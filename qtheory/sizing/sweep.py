@@ -1,7 +1,6 @@
 """How an engine does as its queue length, or the number of disks that share it, changes.
 
-The queue length Q is the one knob behind both questions: throughput bounds it from below, the drain from above. Here
-Q, or the number of disks, runs over given values, and each is solved; which Q is best is read off the rows.
+Q, or the number of disks, runs over given values, and each is solved; `optimum.py` looks for the best.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import cycle, islice
+from typing import Literal
 
 from qtheory.arguments import count, probability
 from qtheory.drain import drain_time
@@ -57,8 +57,8 @@ def queue_length_sweep(
      8  71.93/s  657 ms
     16  71.93/s  720 ms
     """
-    engines = [_with(engine, queue_length=q) for q in queue_lengths]
-    unlimited = solve(_with(engine, queue_length=None)).throughput
+    engines = [with_queue_length(engine, q) for q in queue_lengths]
+    unlimited = solve(with_queue_length(engine, None)).throughput
     return tuple(_point(e, unlimited, drain_probability) for e in engines)
 
 
@@ -72,23 +72,24 @@ def disk_count_sweep(
     rows = []
     for n in disk_counts:
         engine_n = with_disks(engine, n)
-        unlimited = solve(_with(engine_n, queue_length=None)).throughput
+        unlimited = solve(with_queue_length(engine_n, None)).throughput
         rows.append(_point(engine_n, unlimited, drain_probability))
     return tuple(rows)
 
 
-def with_disks(engine: Engine, disks: int) -> Engine:
+def with_disks(engine: Engine, disks: int, queue_length: int | Literal["same"] | None = "same") -> Engine:
     """The engine with `disks` disks, its own repeated cyclically; caps are repeated with them."""
     n = count("disks", disks)
     shares = engine.shares if isinstance(engine.shares, str) else tuple(islice(cycle(engine.shares), n))
-    members = tuple(islice(cycle(engine.disks), n))
-    return Engine(members, engine.device, engine.queue_length, engine.hold, shares)
-
-
-def _with(engine: Engine, *, queue_length: int | None) -> Engine:
+    slots = engine.queue_length if queue_length == "same" else queue_length
     # Without a limit there is nothing to divide.
-    shares = "fifo" if queue_length is None and engine.shares == "equal" else engine.shares
-    return Engine(engine.disks, engine.device, queue_length, engine.hold, shares)
+    shares = "fifo" if slots is None and shares == "equal" else shares
+    return Engine(tuple(islice(cycle(engine.disks), n)), engine.device, slots, engine.hold, shares)
+
+
+def with_queue_length(engine: Engine, queue_length: int | None) -> Engine:
+    """The engine with another queue length."""
+    return with_disks(engine, len(engine.disks), queue_length)
 
 
 def _point(engine: Engine, unlimited: float, drain_probability: float) -> OperatingPoint:

@@ -1,0 +1,29 @@
+"""Optimal queue length against disk count.
+
+The queue length Q is the one knob behind both questions: throughput bounds it from below, the drain from above.
+
+    sweep.py         the engine solved at given queue lengths, or numbers of disks
+    optimum.py       the smallest queue length that meets the limits, by bisection
+    sensitivity.py   how it moves as its inputs do
+    closed_forms.py  what a queue length must be, in closed form, where there is one
+    integer_rule.py  one rule in whole numbers, for a block layer
+    rules.py         the rules that are deployed
+    curve.py         the optimum against the number of disks, beside them
+"""
+
+from qtheory.sizing.curve import SizingCurve, sizing_curve
+from qtheory.sizing.integer_rule import integer_rule
+from qtheory.sizing.optimum import OptimalQueueLength, optimal_queue_length
+from qtheory.sizing.sweep import OperatingPoint, disk_count_sweep, queue_length_sweep, with_disks
+
+__all__ = [
+    "OperatingPoint",
+    "OptimalQueueLength",
+    "SizingCurve",
+    "disk_count_sweep",
+    "integer_rule",
+    "optimal_queue_length",
+    "queue_length_sweep",
+    "sizing_curve",
+    "with_disks",
+]

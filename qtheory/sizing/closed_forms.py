@@ -1,0 +1,111 @@
+"""What a queue length must be, in closed form; `validation/sizing.py` measures each against the numeric optimum.
+
+**One line before saturated devices of one server each.** With K requests a disk, n_i of them at its device has the law
+of N independent variables with weights p(n) ∝ y^n K!/(K − n)!, given that they add up to Q (`solve/saturated_line.py`).
+A device idles while n_i = 0, so the loss is ε when P(n_i = 0 | Σ = Q) = ε. Choose y so that p(0) = ε, and let m, v and
+κ be the first three cumulants of p. By the local central limit theorem with its Edgeworth term,
+
+    P(0 | Q) = p(0) · [1 + (1 − m²/v − κm/v²)/(2N) + o(1/N)],    so    Q = N m + v/(2m) − m/2 − κ/(2v).
+
+As K → ∞, p is geometric, m = (1 − ε)/ε, and this is exactly Q = (N − 1)(1 − ε)/ε: linear in N, with slope 19 for 5 %.
+A finite K bends it: with K ε² small p is half a normal law and the slope is about √(2K/π), whatever ε.
+
+**A share of its own.** A disk keeps its c servers busy with c slots, if slots were free at once. A slot is held for the
+turnaround δ longer than the device works, which takes X δ more (Little's law): c + X δ, the bandwidth-delay product.
+
+**Below saturation**, with more servers than slots, slots are servers: Q = a + β(α) √(a z) for a delay probability α and
+arrivals of peakedness z (`stations/square_root.py`). N disks together need β √(N a) of margin, apart N β √a.
+
+**The drain bounds Q from above.** Q requests on c servers of exponential service drain in the time of Q − c completions
+at rate c/S and then the longest of c services. Up to c, exactly P(T <= t) = (1 − e^{−t/S})^Q. Beyond, by cumulants
+
+    κ_1 = (Q − c) S/c + S Σ 1/j,   κ_2 = (Q − c) S²/c² + S² Σ 1/j²,   κ_3 = 2(Q − c) S³/c³ + 2 S³ Σ 1/j³,    j <= c,
+
+and Cornish and Fisher's (1938) expansion of the quantile to the first order in the skewness.
+
+>>> round(one_line(disks=16, requests=256, loss=0.05), 2), round(one_line(disks=16, requests=None, loss=0.05), 2)
+(186.52, 285.0)
+>>> own_share(servers=4, throughput=180.0, turnaround=0.002)
+4.36
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import ndtri
+
+from qtheory import arguments
+from qtheory.arguments import count, nonnegative, positive
+
+
+def one_line(*, disks: int, requests: int | None, loss: float) -> float:
+    """Q for a loss of `loss`, one FIFO line before saturated devices of one server; a real number to round up.
+
+    `requests` is what each disk keeps outstanding (K); None: without end. ValueError for arguments out of range.
+    """
+    n, epsilon = count("disks", disks), arguments.probability("loss", loss)
+    if requests is None:
+        return max((n - 1) * (1.0 - epsilon) / epsilon, 1.0)
+    k = count("requests", requests)
+    if n == 1:
+        return 1.0
+    present = np.arange(k + 1)
+    weights = np.concatenate([[0.0], np.cumsum(np.log1p(-np.arange(k) / k))])
+
+    def law(tilt: float) -> NDArray[np.float64]:
+        height = weights + tilt * present
+        terms = np.exp(height - height.max())
+        return np.asarray(terms / terms.sum())
+
+    def excess(tilt: float) -> float:
+        height = weights + tilt * present
+        peak = height.max()
+        return float(-peak - math.log(np.exp(height - peak).sum()) - math.log(epsilon))
+
+    edge = 2.0 - math.log(epsilon) - math.log1p(-epsilon) + math.log(k)
+    p = law(float(brentq(excess, -edge, edge, xtol=1e-14)))
+    m = float(p @ present)
+    v = float(p @ (present - m) ** 2)
+    skew = float(p @ (present - m) ** 3)
+    return min(max(n * m + v / (2.0 * m) - m / 2.0 - skew / (2.0 * v), 1.0), float(n * k))
+
+
+def own_share(*, servers: int, throughput: float, turnaround: float = 0.0) -> float:
+    """Slots that keep `servers` busy at `throughput` [1/s] when each is held `turnaround` [s] longer: c + X δ."""
+    return count("servers", servers) + positive("throughput", throughput) * nonnegative("turnaround", turnaround)
+
+
+def drain_limited(*, servers: int, service_mean: float, budget: float, probability: float = 0.99) -> int:
+    """Largest Q in flight that drains within `budget` [s] with `probability`, on `servers` of exponential service.
+
+    0 when not even one request does.
+
+    Examples
+    --------
+    >>> drain_limited(servers=8, service_mean=1e-3, budget=0.02)
+    108
+    """
+    c, mean, t = count("servers", servers), positive("service_mean", service_mean), positive("budget", budget)
+    p = arguments.probability("probability", probability)
+    alone = math.log1p(-math.exp(-t / mean))
+    parallel = math.floor(min(math.log(p) / alone, c + 1.0)) if alone < 0.0 else c + 1
+    if parallel < c:
+        return parallel
+    z = float(ndtri(p))
+    services = np.arange(1, c + 1)
+
+    def quantile(beyond: float) -> float:
+        first = beyond / c + float((1.0 / services).sum())
+        second = beyond / c**2 + float((1.0 / services**2).sum())
+        third = 2.0 * beyond / c**3 + 2.0 * float((1.0 / services**3).sum())
+        skewness = third / second**1.5
+        return float(mean * (first + math.sqrt(second) * (z + (z * z - 1.0) * skewness / 6.0)))
+
+    if quantile(0.0) >= t:
+        return c
+    most = c * t / mean
+    return c + math.floor(brentq(lambda k: quantile(k) - t, 0.0, most) if quantile(most) > t else most)
