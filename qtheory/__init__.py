@@ -6,7 +6,7 @@ stop waits, `simulate` for the trace-driven check of both. The package reads in 
 
 from qtheory import engines, stations
 from qtheory.arrivals import IPP, MAP, MMPP, Closed, Marked, Poisson, fit_map, mmpp2
-from qtheory.drain import DepthLimit, drain_time
+from qtheory.drain import DepthLimit, DepthSchedule, drain_time
 from qtheory.engine import Device, Disk, Engine
 from qtheory.laws import (
     BoundedPareto,
@@ -43,6 +43,7 @@ __all__ = [
     "Closed",
     "Coxian",
     "DepthLimit",
+    "DepthSchedule",
     "Deterministic",
     "Device",
     "Disk",

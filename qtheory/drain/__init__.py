@@ -11,17 +11,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qtheory.arguments import count
-from qtheory.drain.throttle import DepthLimit
+from qtheory.drain.throttle import DepthLimit, DepthSchedule
 from qtheory.engine import Engine
 
 if TYPE_CHECKING:
     from qtheory.drain.drain_law import DrainTime
 
-__all__ = ["DepthLimit", "drain_time"]
+__all__ = ["DepthLimit", "DepthSchedule", "drain_time"]
 
 
 def drain_time(
-    engine: Engine, throttle: DepthLimit | None = None, *, population: int | Sequence[int] | None = None
+    engine: Engine,
+    throttle: DepthLimit | DepthSchedule | None = None,
+    *,
+    population: int | Sequence[int] | None = None,
 ) -> DrainTime:
     """Law of the drain time of `engine`.
 
@@ -29,8 +32,8 @@ def drain_time(
     ----------
     engine : Engine
         With any service law, or a rate curve.
-    throttle : DepthLimit, optional
-        A limit that has held for long when the stop comes.
+    throttle : DepthLimit or DepthSchedule, optional
+        A limit that has held for long when the stop comes; or limits that begin at given times before it.
     population : int or sequence of int, optional
         Requests present at the stop: in all, or for each disk (needed when disks have their own devices). None: the
         stationary number.
@@ -59,13 +62,20 @@ def drain_time(
     """
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
-    if throttle is not None and not isinstance(throttle, DepthLimit):
-        raise TypeError(f"throttle must be a qt.DepthLimit or None, not {throttle!r}")
+    if throttle is not None and not isinstance(throttle, (DepthLimit, DepthSchedule)):
+        raise TypeError(f"throttle must be a qt.DepthLimit, a qt.DepthSchedule or None, not {throttle!r}")
     present = _present(engine, population)
 
-    from qtheory.drain import disk_by_disk, fitted_service, phase_type, separate_devices, shared_device
+    from qtheory.drain import depth_schedule, disk_by_disk, fitted_service, phase_type, separate_devices, shared_device
 
     reasons = []
+    if isinstance(throttle, DepthSchedule):
+        if present is not None:
+            raise ValueError(f"population must be None with a qt.DepthSchedule, not {population!r}")
+        reason = depth_schedule.refusal(engine)
+        if reason is not None:
+            raise ValueError(f"throttle must not be a qt.DepthSchedule for this engine: {reason}")
+        return depth_schedule.drain(engine, throttle)
     if throttle is None or throttle.per == "engine":
         for name, refusal, drain in (
             ("shared device", shared_device.refusal, shared_device.drain),
