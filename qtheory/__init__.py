@@ -29,9 +29,10 @@ from qtheory.laws import (
 )
 from qtheory.laws.fitting import fit_phase_type
 from qtheory.result import Estimate
-from qtheory.simulate import simulate
+from qtheory.simulate import simulate, simulate_stops
 from qtheory.sizing import disk_count_sweep, queue_length_sweep
 from qtheory.solve import solve
+from qtheory.switchover import Precopy, SwitchoverPlan, plan_switchover
 from qtheory.traces import Trace, TraceError, TraceStream, bundled_trace, read_trace, scan_trace
 from qtheory.traces.measurement import LatencyHistogram, Measurement, read_measurement
 
@@ -63,8 +64,10 @@ __all__ = [
     "Mixture",
     "PhaseType",
     "Poisson",
+    "Precopy",
     "Scaled",
     "Shifted",
+    "SwitchoverPlan",
     "Trace",
     "TraceError",
     "TraceStream",
@@ -77,11 +80,13 @@ __all__ = [
     "fit_phase_type",
     "law_of",
     "mmpp2",
+    "plan_switchover",
     "queue_length_sweep",
     "read_measurement",
     "read_trace",
     "scan_trace",
     "simulate",
+    "simulate_stops",
     "solve",
     "stations",
 ]

@@ -17,7 +17,7 @@ from qtheory.engine import Engine
 if TYPE_CHECKING:
     from qtheory.drain.drain_law import DrainTime
 
-__all__ = ["DepthLimit", "DepthSchedule", "drain_time"]
+__all__ = ["DepthLimit", "DepthSchedule", "drain_time", "limited"]
 
 
 def drain_time(
@@ -67,15 +67,18 @@ def drain_time(
     present = _present(engine, population)
 
     from qtheory.drain import depth_schedule, disk_by_disk, fitted_service, phase_type, separate_devices, shared_device
+    from qtheory.solve.fitted_service import fitted
 
     reasons = []
     if isinstance(throttle, DepthSchedule):
         if present is not None:
             raise ValueError(f"population must be None with a qt.DepthSchedule, not {population!r}")
         reason = depth_schedule.refusal(engine)
-        if reason is not None:
+        if reason is None:
+            return depth_schedule.drain(engine, throttle)
+        if fitted_service.refusal(engine) or depth_schedule.refusal(fitted(engine)[0]):
             raise ValueError(f"throttle must not be a qt.DepthSchedule for this engine: {reason}")
-        return depth_schedule.drain(engine, throttle)
+        return fitted_service.drain(engine, throttle, None)
     if throttle is None or throttle.per == "engine":
         for name, refusal, drain in (
             ("shared device", shared_device.refusal, shared_device.drain),
@@ -89,7 +92,7 @@ def drain_time(
     if throttle is not None:
         if engine.hold == "refuse":
             raise ValueError("throttle must be None for this engine: it refuses at Q; qt.simulate covers it")
-        engine = _limited(engine, throttle)
+        engine = limited(engine, throttle)
     for name, refuse, drain_devices in (
         ("separate devices", separate_devices.refusal, separate_devices.drain),
         ("disk by disk", disk_by_disk.refusal, disk_by_disk.drain),
@@ -122,7 +125,7 @@ def _present(engine: Engine, population: int | Sequence[int] | None) -> tuple[in
     return present
 
 
-def _limited(engine: Engine, throttle: DepthLimit) -> Engine:
+def limited(engine: Engine, throttle: DepthLimit) -> Engine:
     """The engine as it is under the limit, with what exceeds it left in the rings."""
     if throttle.per == "disk":
         caps = engine.caps or (throttle.limit,) * len(engine.disks)

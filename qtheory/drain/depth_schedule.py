@@ -7,9 +7,9 @@ chain (p, n, phases of the min(p, c) busy servers) moves so:
     one is completed                         n → n − 1, and p → p − 1 if p > q or the rings are empty
 
 so that requests taken beyond a new limit only leave, and below it p = min(n, q). A saturated guest submits again at
-once, so with saturated disks n stays. The run before the first step gives the law at its moment (`solve/phase_type.py`);
-between steps the law moves by uniformization (`markov/uniformization.py`); a step upwards takes requests at once. At the
-stop what was taken is drained as in `drain/phase_type.py`.
+once, so with saturated disks n stays. The first step finds the stationary law (`solve/phase_type.py`); between steps
+the law moves by uniformization (`markov/uniformization.py`); a step upwards takes requests at once. At the stop what
+was taken is drained as in `drain/phase_type.py`.
 
 As the law settles the ticks change it less and less, and never by more than before, for a stochastic matrix does not
 lengthen a vector in the sum of absolute values. When what the last tick changed, times the ticks to come, is below
@@ -167,7 +167,7 @@ class Transient:
 
 @dataclass(frozen=True, eq=False)
 class Law:
-    """Law of the state while at most `slots` are taken: `blocks[p][i]`, i in the rings (one row where n is constant)."""
+    """Law of the state while at most `slots` are taken: `blocks[p][i]`, i in the rings; one row where n is constant."""
 
     transient: Transient
     slots: int

@@ -74,7 +74,10 @@ def _independent(
         total = np.convolve(total, law)
 
     def sf(t: float) -> float:
-        return float(-np.expm1(sum(n * np.log1p(-min(survival(t), 1.0)) for n, survival in survivals)))
+        each = [(n, survival(t)) for n, survival in survivals]
+        if any(left >= 1.0 for _, left in each):
+            return 1.0
+        return float(-np.expm1(sum(n * np.log1p(-left) for n, left in each)))
 
     longest = sum(PureDeath(laws[i], rates[i]).mean * copies[key] for key, i in first.items())
     return integrated("independent_devices", sf, longest, total, error)
