@@ -6,7 +6,8 @@ stop waits, `simulate` for the trace-driven check of both. The package reads in 
 
 from qtheory import engines, stations
 from qtheory.arrivals import IPP, MAP, MMPP, Closed, Marked, Poisson, fit_map, mmpp2
-from qtheory.drain import DepthLimit, DepthSchedule, drain_time
+from qtheory.drain import DepthLimit, DepthSchedule, RateLimit, drain_time
+from qtheory.drain.bounds import DrainBound, drain_bound
 from qtheory.engine import Device, Disk, Engine
 from qtheory.laws import (
     BoundedPareto,
@@ -48,6 +49,7 @@ __all__ = [
     "Deterministic",
     "Device",
     "Disk",
+    "DrainBound",
     "Empirical",
     "Engine",
     "Erlang",
@@ -65,6 +67,7 @@ __all__ = [
     "PhaseType",
     "Poisson",
     "Precopy",
+    "RateLimit",
     "Scaled",
     "Shifted",
     "SwitchoverPlan",
@@ -74,6 +77,7 @@ __all__ = [
     "Weibull",
     "bundled_trace",
     "disk_count_sweep",
+    "drain_bound",
     "drain_time",
     "engines",
     "fit_map",

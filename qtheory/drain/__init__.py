@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qtheory.arguments import count
-from qtheory.drain.throttle import DepthLimit, DepthSchedule
+from qtheory.drain.throttle import DepthLimit, DepthSchedule, RateLimit
 from qtheory.engine import Engine
 
 if TYPE_CHECKING:
     from qtheory.drain.drain_law import DrainTime
 
-__all__ = ["DepthLimit", "DepthSchedule", "drain_time", "limited"]
+__all__ = ["DepthLimit", "DepthSchedule", "RateLimit", "drain_time", "limited"]
 
 
 def drain_time(
     engine: Engine,
-    throttle: DepthLimit | DepthSchedule | None = None,
+    throttle: DepthLimit | DepthSchedule | RateLimit | None = None,
     *,
     population: int | Sequence[int] | None = None,
 ) -> DrainTime:
@@ -32,8 +32,9 @@ def drain_time(
     ----------
     engine : Engine
         With any service law, or a rate curve.
-    throttle : DepthLimit or DepthSchedule, optional
-        A limit that has held for long when the stop comes; or limits that begin at given times before it.
+    throttle : DepthLimit, DepthSchedule or RateLimit, optional
+        A limit that has held for long when the stop comes; limits that begin at given times before it; or QEMU's rate
+        limit, under which the disks are drained one after another.
     population : int or sequence of int, optional
         Requests present at the stop: in all, or for each disk (needed when disks have their own devices). None: the
         stationary number.
@@ -62,17 +63,30 @@ def drain_time(
     """
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
-    if throttle is not None and not isinstance(throttle, (DepthLimit, DepthSchedule)):
-        raise TypeError(f"throttle must be a qt.DepthLimit, a qt.DepthSchedule or None, not {throttle!r}")
+    if throttle is not None and not isinstance(throttle, (DepthLimit, DepthSchedule, RateLimit)):
+        raise TypeError(f"throttle must be a qt.DepthLimit, qt.DepthSchedule, qt.RateLimit or None, not {throttle!r}")
     present = _present(engine, population)
 
-    from qtheory.drain import depth_schedule, disk_by_disk, fitted_service, phase_type, separate_devices, shared_device
+    from qtheory.drain import (
+        depth_schedule,
+        disk_by_disk,
+        fitted_service,
+        phase_type,
+        rate_limit,
+        separate_devices,
+        shared_device,
+    )
     from qtheory.solve.fitted_service import fitted
 
     reasons = []
+    if isinstance(throttle, (DepthSchedule, RateLimit)) and present is not None:
+        raise ValueError(f"population must be None with a {type(throttle).__name__}, not {population!r}")
+    if isinstance(throttle, RateLimit):
+        reason = rate_limit.refusal(engine, throttle)
+        if reason is not None:
+            raise ValueError(f"throttle must not be a qt.RateLimit for this engine: {reason}")
+        return rate_limit.drain(engine, throttle)
     if isinstance(throttle, DepthSchedule):
-        if present is not None:
-            raise ValueError(f"population must be None with a qt.DepthSchedule, not {population!r}")
         reason = depth_schedule.refusal(engine)
         if reason is None:
             return depth_schedule.drain(engine, throttle)

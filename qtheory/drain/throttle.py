@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from qtheory.arguments import choice, count, real, sequence
+from qtheory.arguments import choice, count, nonnegative, positive, real, sequence
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,31 @@ class DepthSchedule:
         if any(later[0] <= earlier[0] for earlier, later in pairwise(checked)):
             raise ValueError(f"steps must rise strictly in time, not {[at for at, _ in checked]}")
         object.__setattr__(self, "steps", tuple(checked))
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """QEMU's rate limit: a leaky bucket for each disk, which holds requests back after they were taken.
+
+    It does not bound a drain: what it has held back is pending, and is released at the stop.
+
+    Parameters
+    ----------
+    rate : float
+        Requests that pass per second, for each disk (QEMU's iops).
+    burst : float, optional
+        Size of the bucket [requests], iops_max × iops_max_length. None: QEMU's default, what passes in 100 ms.
+
+    Examples
+    --------
+    >>> RateLimit(50.0).burst
+    5.0
+    """
+
+    rate: float
+    burst: float | None = None
+
+    def __post_init__(self) -> None:
+        rate = positive("rate", self.rate)
+        object.__setattr__(self, "rate", rate)
+        object.__setattr__(self, "burst", rate / 10.0 if self.burst is None else nonnegative("burst", self.burst))
