@@ -8,6 +8,7 @@ from qtheory import engines, stations
 from qtheory.arrivals import IPP, MAP, MMPP, Closed, Marked, Poisson, fit_map, mmpp2
 from qtheory.drain import DepthLimit, DepthSchedule, RateLimit, drain_time
 from qtheory.drain.bounds import DrainBound, drain_bound
+from qtheory.drain.optimal_control import OptimalLimits, optimal_limits, random_stop_limit
 from qtheory.engine import Device, Disk, Engine
 from qtheory.laws import (
     BoundedPareto,
@@ -64,6 +65,7 @@ __all__ = [
     "Marked",
     "Measurement",
     "Mixture",
+    "OptimalLimits",
     "PhaseType",
     "Poisson",
     "Precopy",
@@ -84,8 +86,10 @@ __all__ = [
     "fit_phase_type",
     "law_of",
     "mmpp2",
+    "optimal_limits",
     "plan_switchover",
     "queue_length_sweep",
+    "random_stop_limit",
     "read_measurement",
     "read_trace",
     "scan_trace",
