@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.arguments import count, positive
+from qtheory.arrivals import Poisson
 from qtheory.drain.throttle import DepthLimit, DepthSchedule
 from qtheory.engine import Engine
 from qtheory.simulate.batch_means import ratio
@@ -53,7 +54,7 @@ def simulate_stops(
         The same seed gives the same stops.
     settle : float, optional
         Time [s] from each stop to the next one's schedule, to forget it. None: what the device needs to serve all
-        buffers four times over, and 50 mean service times.
+        buffers four times over, 50 mean service times, and three relaxation times of the queue.
 
     Raises ValueError for what it does not cover, saying why.
 
@@ -79,7 +80,7 @@ def simulate_stops(
     assert device.service is not None
     assert device.servers is not None
     if settle is None:
-        settle = 4.0 * engine.most / device.capacity + 50.0 * device.service.mean
+        settle = 4.0 * engine.most / device.capacity + 50.0 * device.service.mean + 3.0 * _relaxation(engine)
     settle = positive("settle", settle)
 
     # numba loads here
@@ -130,6 +131,16 @@ def simulate_stops(
         samples=stops,
         _histogram=Histogram(histogram),
     )
+
+
+def _relaxation(engine: Engine) -> float:
+    """Relaxation time [s] of a reflected walk with the open disks' rates on as many states, at most; 0 without any."""
+    rate = sum(disk.arrivals.rate for disk in engine.disks if isinstance(disk.arrivals, Poisson))
+    if rate == 0.0:
+        return 0.0
+    capacity = engine.devices[0].capacity
+    endless = (1.0 - math.sqrt(rate / capacity)) ** 2
+    return 1.0 / (capacity * max(endless, (math.pi / engine.most) ** 2))
 
 
 def _refusal(engine: Engine, throttle: DepthLimit | DepthSchedule | None) -> str | None:
