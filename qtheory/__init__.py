@@ -6,7 +6,9 @@ stop waits, `simulate` for the trace-driven check of both. The package reads in 
 
 from qtheory import engines, stations
 from qtheory.arrivals import IPP, MAP, MMPP, Closed, Marked, Poisson, fit_map, mmpp2
-from qtheory.drain import DepthLimit, drain_time
+from qtheory.drain import DepthLimit, DepthSchedule, RateLimit, drain_time
+from qtheory.drain.bounds import DrainBound, drain_bound
+from qtheory.drain.optimal_control import OptimalLimits, optimal_limits, random_stop_limit
 from qtheory.engine import Device, Disk, Engine
 from qtheory.fit import fit_engine
 from qtheory.laws import (
@@ -30,9 +32,10 @@ from qtheory.laws import (
 )
 from qtheory.laws.fitting import fit_phase_type
 from qtheory.result import Estimate
-from qtheory.simulate import simulate
+from qtheory.simulate import simulate, simulate_stops
 from qtheory.sizing import disk_count_sweep, optimal_queue_length, queue_length_sweep, sizing_curve
 from qtheory.solve import solve
+from qtheory.switchover import Precopy, SwitchoverPlan, plan_switchover
 from qtheory.traces import Trace, TraceError, TraceStream, bundled_trace, read_trace, scan_trace
 from qtheory.traces.measurement import LatencyHistogram, Measurement, read_measurement
 
@@ -44,9 +47,11 @@ __all__ = [
     "Closed",
     "Coxian",
     "DepthLimit",
+    "DepthSchedule",
     "Deterministic",
     "Device",
     "Disk",
+    "DrainBound",
     "Empirical",
     "Engine",
     "Erlang",
@@ -61,16 +66,21 @@ __all__ = [
     "Marked",
     "Measurement",
     "Mixture",
+    "OptimalLimits",
     "PhaseType",
     "Poisson",
+    "Precopy",
+    "RateLimit",
     "Scaled",
     "Shifted",
+    "SwitchoverPlan",
     "Trace",
     "TraceError",
     "TraceStream",
     "Weibull",
     "bundled_trace",
     "disk_count_sweep",
+    "drain_bound",
     "drain_time",
     "engines",
     "fit_engine",
@@ -78,12 +88,16 @@ __all__ = [
     "fit_phase_type",
     "law_of",
     "mmpp2",
+    "optimal_limits",
     "optimal_queue_length",
+    "plan_switchover",
     "queue_length_sweep",
+    "random_stop_limit",
     "read_measurement",
     "read_trace",
     "scan_trace",
     "simulate",
+    "simulate_stops",
     "sizing_curve",
     "solve",
     "stations",

@@ -246,6 +246,10 @@ def drain(
     shares: SharesOption = "fifo",
     depth_limit: Annotated[int | None, typer.Option(help="At most so many requests taken from the rings.")] = None,
     per_disk: Annotated[bool, typer.Option("--per-disk", help="The depth limit holds for each disk.")] = False,
+    schedule: Annotated[
+        str | None, typer.Option(help="Depth limits before the stop, T:Q,...: -0.5:32,-0.1:4; Q none lifts it.")
+    ] = None,
+    rate_limit: Annotated[float | None, typer.Option(help="QEMU's iops limit, for each disk [1/s].")] = None,
     population: Annotated[int | None, typer.Option(help="Requests present at the stop; none: stationary.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -253,10 +257,64 @@ def drain(
     engine = _engine(disk, _device(servers, service_mean, service, fio), own_devices, queue_length, hold, shares)
     if per_disk and depth_limit is None:
         raise ValueError("--per-disk needs --depth-limit")
-    throttle = None if depth_limit is None else qt.DepthLimit(depth_limit, per="disk" if per_disk else "engine")
+    if sum(given is not None for given in (depth_limit, schedule, rate_limit)) > 1:
+        raise ValueError("--depth-limit, --schedule and --rate-limit exclude each other")
+    throttle: qt.DepthLimit | qt.DepthSchedule | qt.RateLimit | None = None
+    if depth_limit is not None:
+        throttle = qt.DepthLimit(depth_limit, per="disk" if per_disk else "engine")
+    elif schedule is not None:
+        throttle = _schedule(schedule)
+    elif rate_limit is not None:
+        throttle = qt.RateLimit(rate_limit)
     found = qt.drain_time(engine, throttle, population=population)
     quantiles = {f"quantile {p:g}": found.quantile(p) for p in (0.5, 0.9, 0.99, 0.999)}
     _print_result(found, as_json, quantiles)
+
+
+@app.command(epilog=f"Example: qtheory plan {ENGINE_EXAMPLE} --ram 8e9 --dirty-rate 4e8 --bandwidth 1.2e9 --budget 0.3")
+def plan(
+    ram: Annotated[float | None, typer.Option(help="RAM to copy [bytes].")] = None,
+    dirty_rate: Annotated[float | None, typer.Option(help="What the guest dirties [bytes/s].")] = None,
+    bandwidth: Annotated[float | None, typer.Option(help="What the link carries [bytes/s].")] = None,
+    budget: Annotated[float | None, typer.Option(help="Longest pause of the guest [s].")] = None,
+    disk: DiskOption = None,
+    servers: ServersOption = None,
+    service_mean: ServiceOption = None,
+    service: LawOption = None,
+    fio: FioOption = None,
+    own_devices: OwnOption = False,
+    queue_length: QueueOption = None,
+    hold: HoldOption = "engine",
+    shares: SharesOption = "fifo",
+    downtime_limit: Annotated[float | None, typer.Option(help="QEMU's downtime-limit [s]; none: planned.")] = None,
+    working_set: Annotated[float | None, typer.Option(help="Most that can be dirty [bytes]; none: all RAM.")] = None,
+    drain_probability: Annotated[float, typer.Option(help="How often the drain must keep within its part.")] = 0.99,
+    hardware_queues: Annotated[int, typer.Option(help="Queues of each disk in the guest.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Plan a switchover: when it comes, how the downtime is spent, how deep I/O may be, and what to run."""
+    if ram is None or dirty_rate is None or bandwidth is None or budget is None:
+        raise ValueError("--ram, --dirty-rate, --bandwidth and --budget are all needed")
+    engine = _engine(disk, _device(servers, service_mean, service, fio), own_devices, queue_length, hold, shares)
+    found = qt.plan_switchover(
+        engine,
+        precopy=qt.Precopy(ram, dirty_rate, bandwidth, downtime_limit, working_set),
+        downtime_budget=budget,
+        drain_probability=drain_probability,
+        hardware_queues=hardware_queues,
+    )
+    parts = {f"part {name}": seconds for name, seconds in vars(found.parts).items()}
+    depth = "none" if found.depth_limit is None else f"{found.depth_limit.limit} per {found.depth_limit.per}"
+    latencies = {
+        f"{when} latency {name}": value
+        for when, latency in (("usual", found.latency), ("limited", found.limited_latency))
+        if latency is not None
+        for name, value in vars(latency).items()
+    }
+    _print_result(found, as_json, {} if as_json else {"depth limit": depth, **parts, **latencies})
+    if not as_json:
+        for line in found.commands:
+            print(f"- {line}")
 
 
 @app.command(epilog=f"Example: qtheory simulate {ENGINE_EXAMPLE} --requests 1000000 --seed 1")
@@ -606,6 +664,16 @@ def _print_optimum(found: OptimalQueueLength, as_json: bool) -> None:
     if found.drain is not None:
         more["drain 99%"] = found.drain.quantile(0.99)
     _print_result(found, as_json, more)
+
+
+def _schedule(text: str) -> qt.DepthSchedule:
+    """Schedule from '-0.5:32,-0.1:4'."""
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        steps = [(float(t), None if q == "none" else int(q)) for t, q in pairs]
+    except ValueError:
+        raise ValueError(f"--schedule must be T:Q,... such as -0.5:32,-0.1:4, not {text!r}") from None
+    return qt.DepthSchedule(steps)
 
 
 def _print_json(value: object) -> None:

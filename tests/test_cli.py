@@ -307,3 +307,41 @@ def test_size_refuses_in_one_line(wrong: tuple[str, ...], words: str) -> None:
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+PLAN = ["--ram", "8e9", "--dirty-rate", "4e8", "--bandwidth", "1.2e9", "--budget", "0.3"]
+SATURATED = ["--disk", "outstanding=32,count=4", "--servers", "16", "--service-mean", "0.01"]
+
+
+def test_plan_prints_the_library_numbers() -> None:
+    shown = json.loads(run("plan", *SATURATED, *PLAN, "--json").stdout)
+    device = qt.Device(servers=16, service=qt.Exponential(mean=0.01))
+    engine = qt.Engine([qt.Disk(qt.Closed(32))] * 4, device)
+    plan = qt.plan_switchover(engine, precopy=qt.Precopy(8e9, 4e8, 1.2e9), downtime_budget=0.3)
+    assert shown == json.loads(json.dumps(plan.to_dict()))
+    text = run("plan", *SATURATED, *PLAN).stdout
+    assert f"depth limit      {plan.depth_limit.limit} per engine" in text  # type: ignore[union-attr]
+    assert all(line in text for line in plan.commands)
+
+
+def test_drain_under_other_throttles() -> None:
+    device = qt.Device(servers=16, service=qt.Exponential(mean=0.01))
+    engine = qt.Engine([qt.Disk(qt.Closed(32))] * 4, device)
+    shown = json.loads(run("drain", *SATURATED, "--schedule=-0.1:8,-0.01:none", "--json").stdout)
+    assert shown["mean"] == qt.drain_time(engine, qt.DepthSchedule([(-0.1, 8), (-0.01, None)])).mean
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", *SATURATED], "--ram, --dirty-rate, --bandwidth and --budget are all needed"),
+        (["plan", *SATURATED, *PLAN, "--ram=-1"], "ram must be a positive finite number, not -1.0"),
+        (["drain", *SATURATED, "--schedule=-0.1"], "--schedule must be T:Q,... such as -0.5:32,-0.1:4, not '-0.1'"),
+        (["drain", *SATURATED, "--schedule=-1:4", "--rate-limit=5"], "exclude each other"),
+    ],
+)
+def test_what_is_wrong_with_a_plan_is_one_line(arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr

@@ -369,3 +369,31 @@ def test_disks_that_share_nothing_keep_their_laws():
         for disk, law in zip(state.disks, laws, strict=True):
             alone = qt.solve(qt.Engine([qt.Disk(qt.Poisson(0.3), 6)], qt.Device(1, law)))
             assert disk.mean_wait == pytest.approx(alone.mean_wait, rel=1e-10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([0.5, 1.0, 1.0, 4.0]), st.sampled_from([1.0, 4.0])), min_size=2, max_size=3),
+    st.integers(1, 3),
+    st.floats(0.3, 1.3),
+)
+def test_drains_are_laws(kinds, servers, load):
+    """Of any means and shapes, equal ones too: a positive mean, the integral of a survival that falls from P(N > 0)."""
+    laws = [exponential(mean) if scv == 1.0 else h2(mean, scv) for mean, scv in kinds]
+    engine = engine_of(laws, [4] * len(laws), servers, load)
+    if engine.one_law:
+        return
+    drain, state = qt.drain_time(engine), qt.solve(engine, "mixed_service")
+    assert drain.sf(0.0) == pytest.approx(1.0 - state.in_system_pmf[0], rel=1e-6)
+    end = drain.quantile(1.0 - 1e-9)
+    area, _ = quad(drain.sf, 0.0, end, limit=200, points=[drain.quantile(p) for p in (0.9, 0.99, 0.999)])
+    assert drain.mean == pytest.approx(area, rel=1e-4)
+    times = np.linspace(0.0, end, 9)
+    assert np.all(np.diff([drain.sf(t) for t in times]) < 0.0)
+
+
+def test_a_drain_of_equal_means_and_unlike_shapes():
+    engine = engine_of([h2(1.0, 2.0), exponential(1.0)], [8, 8], 4, 0.5)
+    drain, run = qt.drain_time(engine), qt.simulate(engine, 1_000_000, seed=3)
+    bound = drain.error_bounds["mean"]
+    assert abs(drain.mean - run.drain.mean.value) <= bound * run.drain.mean.value + 2 * run.drain.mean.half_width

@@ -13,17 +13,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qtheory.arguments import count
-from qtheory.drain.throttle import DepthLimit
+from qtheory.drain.throttle import DepthLimit, DepthSchedule, RateLimit
 from qtheory.engine import Engine
 
 if TYPE_CHECKING:
     from qtheory.drain.drain_law import DrainTime
 
-__all__ = ["DepthLimit", "drain_survival", "drain_time"]
+__all__ = ["DepthLimit", "DepthSchedule", "RateLimit", "drain_survival", "drain_time", "limited"]
 
 
 def drain_time(
-    engine: Engine, throttle: DepthLimit | None = None, *, population: int | Sequence[int] | None = None
+    engine: Engine,
+    throttle: DepthLimit | DepthSchedule | RateLimit | None = None,
+    *,
+    population: int | Sequence[int] | None = None,
 ) -> DrainTime:
     """Law of the drain time of `engine`.
 
@@ -31,8 +34,9 @@ def drain_time(
     ----------
     engine : Engine
         With any service law, or a rate curve.
-    throttle : DepthLimit, optional
-        A limit that has held for long when the stop comes.
+    throttle : DepthLimit, DepthSchedule or RateLimit, optional
+        A limit that has held for long when the stop comes; limits that begin at given times before it; or QEMU's rate
+        limit, under which the disks are drained one after another.
     population : int or sequence of int, optional
         Requests present at the stop: in all, or for each disk (needed when disks have their own devices). None: the
         stationary number.
@@ -61,21 +65,38 @@ def drain_time(
     """
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
-    if throttle is not None and not isinstance(throttle, DepthLimit):
-        raise TypeError(f"throttle must be a qt.DepthLimit or None, not {throttle!r}")
+    if throttle is not None and not isinstance(throttle, (DepthLimit, DepthSchedule, RateLimit)):
+        raise TypeError(f"throttle must be a qt.DepthLimit, qt.DepthSchedule, qt.RateLimit or None, not {throttle!r}")
     present = _present(engine, population)
 
     from qtheory.drain import (
+        depth_schedule,
         disk_by_disk,
         fitted_service,
         flow_equivalent,
         mixed_service,
         phase_type,
+        rate_limit,
         separate_devices,
         shared_device,
     )
+    from qtheory.solve.fitted_service import fitted
 
     reasons = []
+    if isinstance(throttle, (DepthSchedule, RateLimit)) and present is not None:
+        raise ValueError(f"population must be None with a {type(throttle).__name__}, not {population!r}")
+    if isinstance(throttle, RateLimit):
+        reason = rate_limit.refusal(engine, throttle)
+        if reason is not None:
+            raise ValueError(f"throttle must not be a qt.RateLimit for this engine: {reason}")
+        return rate_limit.drain(engine, throttle)
+    if isinstance(throttle, DepthSchedule):
+        reason = depth_schedule.refusal(engine)
+        if reason is None:
+            return depth_schedule.drain(engine, throttle)
+        if fitted_service.refusal(engine) or depth_schedule.refusal(fitted(engine)[0]):
+            raise ValueError(f"throttle must not be a qt.DepthSchedule for this engine: {reason}")
+        return fitted_service.drain(engine, throttle, None)
     if throttle is None or throttle.per == "engine":
         for name, refusal, drain in (
             ("shared device", shared_device.refusal, shared_device.drain),
@@ -90,7 +111,7 @@ def drain_time(
     if throttle is not None:
         if engine.hold == "refuse":
             raise ValueError("throttle must be None for this engine: it refuses at Q; qt.simulate covers it")
-        engine = _limited(engine, throttle)
+        engine = limited(engine, throttle)
     for name, refuse, drain_devices in (
         ("separate devices", separate_devices.refusal, separate_devices.drain),
         ("disk by disk", disk_by_disk.refusal, disk_by_disk.drain),
@@ -150,7 +171,7 @@ def _present(engine: Engine, population: int | Sequence[int] | None) -> tuple[in
     return present
 
 
-def _limited(engine: Engine, throttle: DepthLimit) -> Engine:
+def limited(engine: Engine, throttle: DepthLimit) -> Engine:
     """The engine as it is under the limit, with what exceeds it left in the rings."""
     if throttle.per == "disk":
         caps = engine.caps or (throttle.limit,) * len(engine.disks)

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from qtheory.drain import phase_type
+from qtheory.drain import depth_schedule, phase_type
 from qtheory.drain.drain_law import DrainTime
-from qtheory.drain.throttle import DepthLimit
+from qtheory.drain.throttle import DepthLimit, DepthSchedule
 from qtheory.engine import Engine
 from qtheory.solve.fitted_service import fitted, refusal, told
 
 __all__ = ["drain", "refusal"]
 
 
-def drain(engine: Engine, throttle: DepthLimit | None, present: tuple[int, ...] | None) -> DrainTime:
-    """Drain of an engine that `solve.fitted_service` covers, under a limit over all disks or none."""
+def drain(engine: Engine, throttle: DepthLimit | DepthSchedule | None, present: tuple[int, ...] | None) -> DrainTime:
+    """Drain of an engine that `solve.fitted_service` covers, under a limit over all disks, a schedule or none."""
     same, fit = fitted(engine)
-    found = phase_type.drain(same, throttle, present)
+    if isinstance(throttle, DepthSchedule):
+        found = depth_schedule.drain(same, throttle)
+    else:
+        found = phase_type.drain(same, throttle, present)
     of_fit = fit.error_bounds["response_quantile"]
     return replace(
         found,

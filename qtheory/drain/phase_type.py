@@ -26,7 +26,7 @@ from qtheory.drain.drain_law import DrainTime
 from qtheory.drain.throttle import DepthLimit
 from qtheory.engine import Engine
 from qtheory.markov.phase_counts import PhaseCounts
-from qtheory.markov.uniformization import at_ticks
+from qtheory.markov.uniformization import at_ticks, poisson_window
 from qtheory.solve import markovian_arrivals, phase_type
 from qtheory.solve.markovian_arrivals import BurstyChain
 from qtheory.solve.phase_type import is_exact, solved_chain
@@ -145,10 +145,34 @@ class Death:
 
     def _ticks(self) -> Floats:
         """Probability that something is left after 0, 1, 2, ... ticks."""
+        if len(self.levels) == 1:
+            return np.zeros(1)
+        tick = csr_array(self._tick().T)
+        x = np.concatenate(self.levels[1:])
+        alive = [float(x.sum())]
+        while alive[-1] > TAIL:
+            x = tick @ x
+            alive.append(float(x.sum()))
+        return np.array(alive)
+
+    def overruns(self, t: float) -> list[Floats]:
+        """P(something is left after t [s]) from each state of each level."""
+        sizes = [len(level) for level in self.levels[1:]]
+        if not sizes:
+            return [np.zeros(1)]
+        tick = self._tick()
+        first, weights = poisson_window(self._clock * t)
+        left, total = np.ones(sum(sizes)), np.zeros(sum(sizes))
+        for k in range(first + len(weights)):
+            if k >= first:
+                total += weights[k - first] * left
+            left = tick @ left
+        return [np.zeros(1), *np.split(total, np.cumsum(sizes)[:-1])]
+
+    def _tick(self) -> csr_array:
+        """The chain's step at a tick of the clock, among the states in which something is left."""
         counts, servers = self.chain.counts, self.chain.servers
         top = len(self.levels) - 1
-        if top == 0:
-            return np.zeros(1)
         blocks: list[list[csr_array | None]] = [[None] * top for _ in range(top)]
         for m in range(1, top + 1):
             busy = min(m, servers)
@@ -156,10 +180,4 @@ class Death:
             blocks[m - 1][m - 1] = csr_array(stay)
             if m > 1:
                 blocks[m - 1][m - 2] = csr_array(self._down(m) / self._clock)
-        tick = csr_array(block_array(blocks).T)
-        x = np.concatenate(self.levels[1:])
-        alive = [float(x.sum())]
-        while alive[-1] > TAIL:
-            x = tick @ x
-            alive.append(float(x.sum()))
-        return np.array(alive)
+        return csr_array(block_array(blocks))

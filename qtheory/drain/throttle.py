@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
-from qtheory.arguments import choice, count
+from qtheory.arguments import choice, count, nonnegative, positive, real, sequence
 
 
 @dataclass(frozen=True)
@@ -34,3 +37,69 @@ class DepthLimit:
     def __post_init__(self) -> None:
         object.__setattr__(self, "limit", count("limit", self.limit))
         choice("per", self.per, ("engine", "disk"))
+
+
+@dataclass(frozen=True, init=False)
+class DepthSchedule:
+    """A depth limit over all disks that changes in steps before the stop.
+
+    Time 0 is the stop, and t is negative before it: `(-0.5, 8)` means that half a second before the stop, and until
+    the next step, at most 8 requests are taken from the rings. None takes the limit off. Before the first step the
+    engine has run without a limit for long. A limit stops the taking, not what was taken: requests taken beyond a new
+    limit are served as before, and the next is taken when fewer than the limit are left.
+
+    Parameters
+    ----------
+    steps : sequence of (t, q)
+        Times [s], rising and not after the stop; limits of at least 1, or None.
+
+    Examples
+    --------
+    >>> DepthSchedule([(-0.5, 32), (-0.1, 4)]).steps
+    ((-0.5, 32), (-0.1, 4))
+    """
+
+    steps: tuple[tuple[float, int | None], ...]
+
+    def __init__(self, steps: Sequence[tuple[float, int | None]]) -> None:
+        checked: list[tuple[float, int | None]] = []
+        for i, step in enumerate(sequence("steps", steps)):
+            if len(sequence(f"steps[{i}]", step)) != 2:
+                raise ValueError(f"steps[{i}] must be a pair (t, q), not {step!r}")
+            at = real(f"steps[{i}][0]", step[0])
+            if not -math.inf < at <= 0.0:
+                raise ValueError(f"steps[{i}][0] must be a finite time before the stop (t <= 0), not {step[0]!r}")
+            checked.append((at, None if step[1] is None else count(f"steps[{i}][1]", step[1])))
+        if not checked:
+            raise ValueError("steps must have at least one step")
+        if any(later[0] <= earlier[0] for earlier, later in pairwise(checked)):
+            raise ValueError(f"steps must rise strictly in time, not {[at for at, _ in checked]}")
+        object.__setattr__(self, "steps", tuple(checked))
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """QEMU's rate limit: a leaky bucket for each disk, which holds requests back after they were taken.
+
+    It does not bound a drain: what it has held back is pending, and is released at the stop.
+
+    Parameters
+    ----------
+    rate : float
+        Requests that pass per second, for each disk (QEMU's iops).
+    burst : float, optional
+        Size of the bucket [requests], iops_max × iops_max_length. None: QEMU's default, what passes in 100 ms.
+
+    Examples
+    --------
+    >>> RateLimit(50.0).burst
+    5.0
+    """
+
+    rate: float
+    burst: float | None = None
+
+    def __post_init__(self) -> None:
+        rate = positive("rate", self.rate)
+        object.__setattr__(self, "rate", rate)
+        object.__setattr__(self, "burst", rate / 10.0 if self.burst is None else nonnegative("burst", self.burst))

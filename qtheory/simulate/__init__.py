@@ -27,6 +27,7 @@ from qtheory.result import Estimate
 from qtheory.simulate.draws import Draws, Recorded, Replay, Streamed, Stretch
 from qtheory.simulate.mser import truncation
 from qtheory.simulate.simulation import Books, DiskSimulation, DrainSample, Simulation, answer
+from qtheory.simulate.stops import simulate_stops
 from qtheory.stability import check_stable
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from qtheory.simulate.fcfs import FcfsRun
     from qtheory.simulate.tally import Tally
 
-__all__ = ["DiskSimulation", "DrainSample", "Estimate", "Simulation", "simulate"]
+__all__ = ["DiskSimulation", "DrainSample", "Estimate", "Simulation", "simulate", "simulate_stops"]
 
 REQUESTS = 1_000_000
 STRETCH = 1 << 16  # requests of a trace in memory handed on at a time

@@ -344,7 +344,7 @@ class MixedChain:
         for m, mass in zip(lines, masses, strict=True):
             shares, weights = self.lines[m] / m, mass / max(float(mass.sum()), 1e-300)
             mean = weights @ shares
-            drawn = float(mean @ means**2 - (mean @ means) ** 2) / m
+            drawn = float(mean @ (means - mean @ means) ** 2) / m  # no difference of squares: means may be equal
             spread = float(weights @ ((shares - mean) @ means) ** 2)
             moved.append(mean + math.sqrt(max(1.0 - drawn / spread, 0.0) if spread > 0.0 else 0.0) * (shares - mean))
         if not moved:
