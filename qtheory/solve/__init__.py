@@ -80,7 +80,6 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
     choice("method", method, ("auto", *METHODS))
-    check_stable(engine)
     name, passed_over = choose(engine, method)
     state: SteadyState = import_module(f"qtheory.solve.{name}").solve(engine)
     return replace(state, passed_over=passed_over)
@@ -88,6 +87,7 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
 
 def choose(engine: Engine, method: str = "auto") -> tuple[str, tuple[str, ...]]:
     """The name of the method that `solve` takes, and why not those before it; ValueError when none is left."""
+    check_stable(engine)
     reasons: list[str] = []
     for name in METHODS if method == "auto" else (method,):
         reason = import_module(f"qtheory.solve.{name}").refusal(engine)
