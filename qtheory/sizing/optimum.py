@@ -23,20 +23,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from qtheory.arguments import positive, probability, sequence
 from qtheory.drain import drain_survival, drain_time
-from qtheory.drain.drain_law import DrainTime
 from qtheory.engine import Engine
 from qtheory.result import Result
 from qtheory.sizing.sensitivity import Sensitivity, sensitivity
 from qtheory.sizing.sweep import with_disks, with_queue_length
-from qtheory.solve import choose, flow_equivalent, product_form, solve
-from qtheory.solve.disk_by_disk import each, shares_nothing
-from qtheory.solve.steady_state import SteadyState
+from qtheory.solve import choose, solve
 
-Objective = Literal["power"] | Callable[[SteadyState], float]
+if TYPE_CHECKING:
+    from qtheory.drain.drain_law import DrainTime
+    from qtheory.solve.steady_state import SteadyState
+
+Objective: TypeAlias = "Literal['power'] | Callable[[SteadyState], float]"
 ROUNDING = 1e-9
 """By which a quantity may miss its limit, or move against its direction, and be taken not to."""
 UNSOLVED = "servers: beyond them, equal shares of a shared device are not solved"
@@ -389,6 +390,9 @@ def power(state: SteadyState) -> float:
 
 def throughput(engine: Engine) -> float:
     """Throughput alone, by the method that `solve` takes, without what else it works out."""
+    from qtheory.solve import flow_equivalent, product_form  # numba loads here: not before it is asked
+    from qtheory.solve.disk_by_disk import each, shares_nothing
+
     if shares_nothing(engine):
         return sum(state.throughput for state in each(engine, solve))
     name, _ = choose(engine)
