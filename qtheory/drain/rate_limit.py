@@ -74,9 +74,7 @@ def drain(engine: Engine, throttle: RateLimit) -> DrainTime:
         return times[device, n]
 
     laws = [device.service for device in engine.devices]
-    longest = sum(
-        _longest(late(device, disk.most)) for disk, device in zip(engine.disks, engine.devices, strict=True)
-    )
+    longest = sum(_longest(late(device, disk.most)) for disk, device in zip(engine.disks, engine.devices, strict=True))
     constant = [law.mean for law in laws if isinstance(law, Deterministic)]
     step = min(constant) / PER_SERVICE if len(constant) == len(laws) else longest / POINTS
     points = math.ceil(longest / step) + 1
