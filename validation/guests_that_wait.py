@@ -36,6 +36,7 @@ from qtheory.result import Estimate
 from qtheory.simulate.simulation import Simulation
 from qtheory.solve.guests_that_wait import LEAST, MEASURED
 from qtheory.solve.steady_state import SteadyState
+from validation.phase_type import estimate, kinds
 
 CELLS = 64
 SEED = 1
@@ -113,7 +114,7 @@ def compare(
 ) -> Iterator[tuple[str, float, Estimate]]:
     """Each quantity that is large enough to ask for a relative error: name, answer, truth."""
     for name in QUANTITIES:
-        truth = _estimate(getattr(run, name))
+        truth = estimate(getattr(run, name))
         if truth.value > LEAST.get(name, 0.0):
             yield name, getattr(state, name), truth
     if isinstance(run, Simulation):
@@ -121,16 +122,14 @@ def compare(
             truth = getattr(run, name)(PROBABILITY)
             if truth.value > LEAST.get(name, 0.0):
                 yield name, getattr(state, name)(PROBABILITY), truth
-    kinds: dict[qt.Disk, list[int]] = {}
-    for i, disk in enumerate(engine.disks):
-        kinds.setdefault(disk, []).append(i)
     worst: dict[str, tuple[float, Estimate]] = {}
-    for disk, members in kinds.items():
+    for members in kinds(engine):
+        disk = engine.disks[members[0]]
         for name in ("mean_wait", "mean_guest_wait", "waits_in_guest"):
             if name == "waits_in_guest" and not (disk.guest_waits and isinstance(disk.arrivals, qt.Poisson)):
                 continue
             values = [
-                _estimate(float(run.disks[i].pmf[-1]) if name == "waits_in_guest" else getattr(run.disks[i], name))
+                estimate(float(run.disks[i].pmf[-1]) if name == "waits_in_guest" else getattr(run.disks[i], name))
                 for i in members
             ]
             value = float(np.mean([x.value for x in values]))
@@ -146,10 +145,6 @@ def compare(
                 worst[name] = found, Estimate(value, width)
     for name, (found, truth) in worst.items():
         yield f"disks.{name}", found, truth
-
-
-def _estimate(value: Estimate | float) -> Estimate:
-    return value if isinstance(value, Estimate) else Estimate(value, 0.0)
 
 
 def main() -> None:

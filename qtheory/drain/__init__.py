@@ -7,7 +7,6 @@ depends on `hold`: everything accepted for "engine" and "refuse", only what is s
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -145,8 +144,7 @@ def drain_survival(engine: Engine, t: float) -> float:
 
     if shares_nothing(engine):
         copies = Counter(apart(engine))
-        each = [(n, drain_time(alone).sf(t)) for alone, n in copies.items()]
-        return 1.0 if any(sf >= 1.0 for _, sf in each) else -math.expm1(sum(n * math.log1p(-sf) for n, sf in each))
+        return separate_devices.slowest([(n, drain_time(alone).sf(t)) for alone, n in copies.items()])
     tied = separate_devices.survival if separate_devices.refusal(engine) is None else None
     if flow_equivalent.refusal(engine) is None:
         tied = flow_equivalent.survival

@@ -15,7 +15,7 @@ from functools import reduce
 import numpy as np
 
 from qtheory.drain.drain_law import DrainTime
-from qtheory.drain.separate_devices import integrated
+from qtheory.drain.separate_devices import integrated, slowest
 from qtheory.engine import Engine
 from qtheory.solve.disk_by_disk import apart, bursts_together, refusal
 
@@ -33,10 +33,7 @@ def drain(engine: Engine, present: tuple[int, ...] | None) -> DrainTime:
     copies = Counter(asked)
 
     def sf(t: float) -> float:
-        each = [(n, parts[key].sf(t)) for key, n in copies.items()]
-        if any(survival >= 1.0 for _, survival in each):
-            return 1.0
-        return -math.expm1(sum(n * math.log1p(-survival) for n, survival in each))
+        return slowest([(n, parts[key].sf(t)) for key, n in copies.items()])
 
     together = present is None and bursts_together(engine)
     exact = all(part.exact for part in parts.values()) and not together

@@ -15,6 +15,7 @@ the steady state. Mean and variance are integrals of P(T > t).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -79,13 +80,21 @@ def _independent(
         total = np.convolve(total, law)
 
     def sf(t: float) -> float:
-        each = [(n, survival(t)) for n, survival in survivals]
-        if any(alive >= 1.0 for _, alive in each):
-            return 1.0
-        return float(-np.expm1(sum(n * np.log1p(-alive) for n, alive in each)))
+        return slowest([(n, survival(t)) for n, survival in survivals])
 
     upper = sum(PureDeath(laws[i], rates[i]).mean * copies[key] for key, i in first.items())
     return integrated("independent_devices", sf, upper, total, error)
+
+
+def slowest(left: Sequence[tuple[int, float]]) -> float:
+    """P(the slowest of independent drains is not done), of n drains each that are not with these probabilities.
+
+    >>> slowest([(2, 0.5), (1, 0.0)])
+    0.75
+    """
+    if any(alive >= 1.0 for _, alive in left):
+        return 1.0
+    return -math.expm1(sum(n * math.log1p(-alive) for n, alive in left))
 
 
 def survival(engine: Engine) -> Callable[[float], float] | None:

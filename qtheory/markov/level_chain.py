@@ -85,8 +85,8 @@ def stationary(
             )
         ratios[level] = ratio
         first = alike(level)
-        above = ratios[level + 1] if level < top else ratio[:0]
-        if first < level and above.shape == ratio.shape and np.allclose(ratio, above, rtol=CONVERGED, atol=0.0):
+        higher = ratios[level + 1] if level < top else ratio[:0]
+        if first < level and higher.shape == ratio.shape and np.allclose(ratio, higher, rtol=CONVERGED, atol=0.0):
             ratios[first:level] = [ratio] * (level - first)
             level = first
         back = ratio @ below

@@ -36,11 +36,12 @@ def refusal(engine: Engine) -> str | None:
         return reason
     from qtheory.solve import choose
 
-    for i, alone in enumerate(apart(engine)):
+    engines = apart(engine)
+    for alone in dict.fromkeys(engines):
         try:
             choose(alone)
         except ValueError as error:
-            return f"disks[{i}]: {error}"
+            return f"disks[{engines.index(alone)}]: {error}"
     return None
 
 
@@ -107,8 +108,6 @@ def apart(engine: Engine) -> list[Engine]:
 
 def each(engine: Engine, ask: Callable[[Engine], Answer]) -> list[Answer]:
     """The answer for each disk alone, asked once for equal ones."""
-    found: dict[Engine, Answer] = {}
-    for alone in apart(engine):
-        if alone not in found:
-            found[alone] = ask(alone)
-    return [found[alone] for alone in apart(engine)]
+    engines = apart(engine)
+    found = {alone: ask(alone) for alone in dict.fromkeys(engines)}
+    return [found[alone] for alone in engines]
