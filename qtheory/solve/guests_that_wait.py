@@ -67,16 +67,16 @@ MEASURED: dict[str, dict[str, float]] = {
         "mean_wait": 0.02,
         "mean_response": 0.008,
         "mean_in_system": 0.009,
-        "wait_quantile": 0.031,
+        "wait_quantile": 0.092,
         "response_quantile": 0.016,
         "disks.mean_wait": 0.026,
-        "disks.mean_guest_wait": 0.023,
+        "disks.mean_guest_wait": 0.148,
         "disks.waits_in_guest": 0.019,
     },
     "different": {
         "throughput": 0.004,
         "mean_wait": 0.083,
-        "mean_guest_wait": 0.038,
+        "mean_guest_wait": 0.19,
         "mean_response": 0.03,
         "mean_in_system": 0.03,
         "wait_quantile": 0.105,
@@ -104,7 +104,7 @@ MEASURED: dict[str, dict[str, float]] = {
         "response_quantile": 0.047,
         "mean_wait": 0.033,
         "disks.mean_wait": 0.071,
-        "wait_quantile": 0.052,
+        "wait_quantile": 0.295,
         "disks.waits_in_guest": 0.065,
     },
     "mixed": {
@@ -129,8 +129,9 @@ MEASURED: dict[str, dict[str, float]] = {
     },
 }
 """Largest relative error over the cells of `validation/guests_that_wait.py`, half-widths included where those are below
-1.5 %, by kind of engine; the even cells set it, the odd ones were held out, and the larger is stated. A quantity that
-was nowhere large enough to be measured is absent there and unknown."""
+1.5 %, or where the error exceeds the others even without its half-width; by kind of engine. The even cells set it, the
+odd ones were held out, and the larger is stated. A quantity that was nowhere large enough to be measured is absent
+there and unknown."""
 LEAST: dict[str, float] = {
     "blocking": 1e-3,
     "mean_wait": 0.05,
