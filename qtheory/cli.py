@@ -251,6 +251,9 @@ def drain(
     ] = None,
     rate_limit: Annotated[float | None, typer.Option(help="QEMU's iops limit, for each disk [1/s].")] = None,
     population: Annotated[int | None, typer.Option(help="Requests present at the stop; none: stationary.")] = None,
+    flush: Annotated[
+        str | None, typer.Option(help="Law of a disk's flush, one after another after the drain: as for --service.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """How long a stop waits for pending I/O."""
@@ -266,7 +269,8 @@ def drain(
         throttle = _schedule(schedule)
     elif rate_limit is not None:
         throttle = qt.RateLimit(rate_limit)
-    found = qt.drain_time(engine, throttle, population=population)
+    law = None if flush is None else _law(flush, "--flush")
+    found = qt.drain_time(engine, throttle, population=population, flush=law)
     quantiles = {f"quantile {p:g}": found.quantile(p) for p in (0.5, 0.9, 0.99, 0.999)}
     _print_result(found, as_json, quantiles)
 
@@ -552,23 +556,23 @@ LAWS: dict[str, Callable[..., qt.Law]] = {
 }
 
 
-def _law(text: str) -> qt.Law:
+def _law(text: str, option: str = "--service") -> qt.Law:
     """Law from 'lognormal,mean=400e-6,scv=2'."""
     name, *parts = text.split(",")
     if name not in LAWS:
-        raise ValueError(f"--service must name one of {', '.join(LAWS)}, not {name!r}")
+        raise ValueError(f"{option} must name one of {', '.join(LAWS)}, not {name!r}")
     given = {}
     for part in parts:
         key, _, value = part.partition("=")
         try:
             given[key] = float(value)
         except ValueError:
-            raise ValueError(f"--service must be NAME,KEY=VALUE,... with numbers, not {text!r}") from None
+            raise ValueError(f"{option} must be NAME,KEY=VALUE,... with numbers, not {text!r}") from None
     try:
         return LAWS[name](**given)
     except TypeError:
         known = ", ".join(inspect.signature(LAWS[name]).parameters)
-        raise ValueError(f"--service {name} takes {known}, not {text!r}") from None
+        raise ValueError(f"{option} {name} takes {known}, not {text!r}") from None
 
 
 def _engine(

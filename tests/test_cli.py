@@ -101,6 +101,14 @@ def test_own_devices_closed_disks_and_shares() -> None:
     assert json.loads(done.stdout)["method"] == "separate_devices"
 
 
+def test_drain_with_flushes() -> None:
+    done = run("drain", *DISKS, *DEVICE, "--flush", "deterministic,value=0.001", "--json")
+    alone = run("drain", *DISKS, *DEVICE, "--json")
+    shown, without = (json.loads(one.stdout) for one in (done, alone))
+    disks = int(DISKS[1].partition("count=")[2] or 1)
+    assert shown["mean"] == pytest.approx(without["mean"] + 0.001 * disks)
+
+
 @pytest.mark.parametrize("command", ["report", "solve", "size", "drain", "simulate", "trace", "fit"])
 def test_help_shows_an_example(command: str) -> None:
     done = run(command, "--help")
@@ -149,6 +157,7 @@ def test_help_shows_an_example(command: str) -> None:
         (["solve", *DISKS, *DEVICE, "--method", "magic"], "method must be one of 'auto'"),
         (["size", *DISKS, *DEVICE, "--from", "9", "--to", "3"], "--from must be at least 1"),
         (["drain", *DISKS, *DEVICE, "--per-disk"], "--per-disk needs --depth-limit"),
+        (["drain", *DISKS, *DEVICE, "--flush", "slow"], "--flush must name one of"),
         (["trace", "no-such-file"], "no-such-file: no such file"),
         (["report", "--fio", "x", "--servers", "3"], "--fio gives the whole device"),
         (

@@ -2,7 +2,7 @@
 
 The drain time runs from the moment no new request is taken until the last taken one completes. What it waits for
 depends on `hold`: everything accepted for "engine" and "refuse", only what is submitted for "ring" and under a
-`DepthLimit`.
+`DepthLimit`. A flush of each disk may follow.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from qtheory.arguments import count
 from qtheory.drain.throttle import DepthLimit, DepthSchedule, RateLimit
 from qtheory.engine import Engine
+from qtheory.laws import Law, law_of
 
 if TYPE_CHECKING:
     from qtheory.drain.drain_law import DrainTime
@@ -26,6 +27,7 @@ def drain_time(
     throttle: DepthLimit | DepthSchedule | RateLimit | None = None,
     *,
     population: int | Sequence[int] | None = None,
+    flush: Law | None = None,
 ) -> DrainTime:
     """Law of the drain time of `engine`.
 
@@ -39,6 +41,9 @@ def drain_time(
     population : int or sequence of int, optional
         Requests present at the stop: in all, or for each disk (needed when disks have their own devices). None: the
         stationary number.
+    flush : Law, optional
+        Time [s] of a disk's flush: when the drain is over the disks are flushed, one after another, and that is waited
+        for as well. None: nothing is flushed.
 
     Returns
     -------
@@ -67,7 +72,22 @@ def drain_time(
     if throttle is not None and not isinstance(throttle, (DepthLimit, DepthSchedule, RateLimit)):
         raise TypeError(f"throttle must be a qt.DepthLimit, qt.DepthSchedule, qt.RateLimit or None, not {throttle!r}")
     present = _present(engine, population)
+    if present is not None and isinstance(throttle, (DepthSchedule, RateLimit)):
+        raise ValueError(f"population must be None with a {type(throttle).__name__}, not {population!r}")
+    law = None if flush is None else law_of(flush, "flush")
+    found = _drained(engine, throttle, present)
+    if law is None:
+        return found
 
+    from qtheory.drain.flush import flushed
+
+    return flushed(found, law, len(engine.disks))
+
+
+def _drained(
+    engine: Engine, throttle: DepthLimit | DepthSchedule | RateLimit | None, present: tuple[int, ...] | None
+) -> DrainTime:
+    """The drain by the method that covers the engine."""
     from qtheory.drain import (
         depth_schedule,
         disk_by_disk,
@@ -82,8 +102,6 @@ def drain_time(
     from qtheory.solve.fitted_service import fitted
 
     reasons = []
-    if isinstance(throttle, (DepthSchedule, RateLimit)) and present is not None:
-        raise ValueError(f"population must be None with a {type(throttle).__name__}, not {population!r}")
     if isinstance(throttle, RateLimit):
         reason = rate_limit.refusal(engine, throttle)
         if reason is not None:
@@ -120,7 +138,7 @@ def drain_time(
         if reason is None:
             if present is not None and len(present) != len(engine.disks):
                 raise ValueError(
-                    f"population must give a number for each of the {len(engine.disks)} disks, not {population!r}"
+                    f"population must give a number for each of the {len(engine.disks)} disks, not {present!r}"
                 )
             return drain_devices(engine, present)
         reasons.append(f"{name}: {reason}")

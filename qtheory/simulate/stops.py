@@ -20,6 +20,7 @@ from qtheory.arguments import count, positive
 from qtheory.arrivals import Poisson
 from qtheory.drain.throttle import DepthLimit, DepthSchedule
 from qtheory.engine import Engine
+from qtheory.laws import Law, law_of
 from qtheory.simulate.batch_means import ratio
 from qtheory.simulate.histogram import BINS, FIRST, SHIFT, Histogram
 from qtheory.simulate.simulation import DrainSample
@@ -39,6 +40,7 @@ def simulate_stops(
     seed: int = 1,
     *,
     settle: float | None = None,
+    flush: Law | None = None,
 ) -> DrainSample:
     """Simulate stops of an engine with one shared device, each after the throttle's steps.
 
@@ -55,6 +57,8 @@ def simulate_stops(
     settle : float, optional
         Time [s] from each stop to the next one's schedule, to forget it. None: what the device needs to serve all
         buffers four times over, 50 mean service times, and three relaxation times of the queue.
+    flush : Law, optional
+        Time [s] of a disk's flush: each drain is followed by one of every disk, one after another.
 
     Raises ValueError for what it does not cover, saying why.
 
@@ -82,6 +86,7 @@ def simulate_stops(
     if settle is None:
         settle = 4.0 * engine.most / device.capacity + 50.0 * device.service.mean + 3.0 * _relaxation(engine)
     settle = positive("settle", settle)
+    law = None if flush is None else law_of(flush, "flush")
 
     # numba loads here
     from qtheory.simulate.stops_kernel import run
@@ -119,6 +124,8 @@ def simulate_stops(
             np.asarray(device.service.sample(rng, POOL), dtype=float), rng.standard_exponential(POOL),
             rng.random(POOL), drains,
         )  # fmt: skip
+    if law is not None:
+        drains += sum(np.asarray(law.sample(rng, stops)) for _ in engine.disks)
     batch = np.arange(stops) * BATCHES // stops
     histogram = np.zeros((BATCHES, BINS), dtype=np.int32)
     np.add.at(histogram, (batch, np.clip((drains.view(np.int64) >> SHIFT) - FIRST, 0, BINS - 1)), 1)
