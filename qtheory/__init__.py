@@ -8,6 +8,7 @@ from qtheory import engines, stations
 from qtheory.arrivals import IPP, MAP, MMPP, Closed, Marked, Poisson, fit_map, mmpp2
 from qtheory.drain import DepthLimit, DepthSchedule, RateLimit, drain_time
 from qtheory.drain.bounds import DrainBound, drain_bound
+from qtheory.drain.latency_bounds import LatencyBounds, histogram_bounds, little_bounds
 from qtheory.drain.optimal_control import OptimalLimits, optimal_limits, random_stop_limit
 from qtheory.engine import Device, Disk, Engine
 from qtheory.fit import fit_engine
@@ -60,6 +61,7 @@ __all__ = [
     "Gamma",
     "Histogram",
     "Hyperexponential",
+    "LatencyBounds",
     "LatencyHistogram",
     "Law",
     "Lognormal",
@@ -86,7 +88,9 @@ __all__ = [
     "fit_engine",
     "fit_map",
     "fit_phase_type",
+    "histogram_bounds",
     "law_of",
+    "little_bounds",
     "mmpp2",
     "optimal_limits",
     "optimal_queue_length",
