@@ -6,6 +6,7 @@ and exit status 2.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import sys
@@ -273,6 +274,42 @@ def drain(
     found = qt.drain_time(engine, throttle, population=population, flush=law)
     quantiles = {f"quantile {p:g}": found.quantile(p) for p in (0.5, 0.9, 0.99, 0.999)}
     _print_result(found, as_json, quantiles)
+
+
+@app.command(epilog="Example: qtheory bounds blockstats.json --rate 2000 --maximum 30")
+def bounds(
+    latencies: Annotated[Path, typer.Argument(help="Latency histograms: QEMU's query-blockstats, or fio's JSON.")],
+    rate: Annotated[float | None, typer.Option(help="Requests taken per second, all together.")] = None,
+    outstanding: Annotated[int | None, typer.Option(help="Instead: requests outstanding at any time.")] = None,
+    most: Annotated[int | None, typer.Option(help="Most outstanding at once; none: no lower bounds.")] = None,
+    maximum: Annotated[float | None, typer.Option(help="Longest latency that there can be, a timeout [s].")] = None,
+    confidence: Annotated[float, typer.Option(help="That the bounds hold, given the counts.")] = 0.95,
+    drain_probability: Annotated[float, typer.Option(help="Of the quantile.")] = 0.99,
+    format: FormatOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bound a drain by measured latencies alone, without a model."""
+    measured = qt.read_measurement(latencies, format)
+    laws = [law for law in measured.histograms if law.quantity == "response"] or list(measured.histograms)
+    together = functools.reduce(qt.LatencyHistogram.merge, laws)
+    if together.misplaced:
+        raise ValueError(f"{latencies} has rounded counts, which no bound can be made of")
+    found = qt.histogram_bounds(
+        together.edges,
+        together.counts,
+        rate=rate,
+        outstanding=outstanding,
+        most=most,
+        maximum=maximum,
+        confidence=confidence,
+        drain_probability=drain_probability,
+    )
+    sides = {
+        f"{name} at {side}": pair[i]
+        for name, pair in (("mean", found.mean), (f"quantile {drain_probability:g}", found.quantile))
+        for i, side in enumerate(("least", "most"))
+    }
+    _print_result(found, as_json, {} if as_json else sides)
 
 
 @app.command(epilog=f"Example: qtheory plan {ENGINE_EXAMPLE} --ram 8e9 --dirty-rate 4e8 --bandwidth 1.2e9 --budget 0.3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -109,7 +110,25 @@ def test_drain_with_flushes() -> None:
     assert shown["mean"] == pytest.approx(without["mean"] + 0.001 * disks)
 
 
-@pytest.mark.parametrize("command", ["report", "solve", "size", "drain", "simulate", "trace", "fit"])
+def test_bounds_from_blockstats(tmp_path) -> None:
+    """Of reads and writes together."""
+
+    def counted(bins):
+        return {"boundaries": [1_000_000, 2_000_000, 5_000_000], "bins": bins}
+
+    stats = {"rd_operations": 0, "rd_latency_histogram": counted([600, 300, 90, 0])}
+    stats |= {"wr_operations": 0, "wr_latency_histogram": counted([0, 0, 10, 0])}
+    path = tmp_path / "blockstats.json"
+    path.write_text(json.dumps({"return": [{"device": "vda", "stats": stats}]}))
+    done = run("bounds", str(path), "--outstanding", "32", "--maximum", "0.01", "--json")
+    shown = json.loads(done.stdout)
+    edges, counts = [0.0, 1e-3, 2e-3, 5e-3, math.inf], [600, 300, 100, 0]
+    assert shown["quantile"] == list(qt.histogram_bounds(edges, counts, outstanding=32, maximum=0.01).quantile)
+    assert "quantile 0.99 at most" in run("bounds", str(path), "--rate", "9", "--maximum", "0.01").stdout
+    assert "maximum must be given where the last bin is open" in run("bounds", str(path), "--rate", "9").stderr
+
+
+@pytest.mark.parametrize("command", ["report", "solve", "size", "drain", "bounds", "simulate", "trace", "fit"])
 def test_help_shows_an_example(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0

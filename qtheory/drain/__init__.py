@@ -66,6 +66,9 @@ def drain_time(
     >>> limited = qt.drain_time(engine, qt.DepthLimit(1), population=32)
     >>> round(limited.quantile(0.99), 6)                 # one request at a time: −log(0.01)/100
     0.046052
+    >>> flushed = qt.drain_time(engine, population=32, flush=qt.Exponential(mean=0.005))
+    >>> round(flushed.mean - full.mean, 9)
+    0.005
     """
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
