@@ -66,7 +66,6 @@ def test_nothing_to_drain_leaves_the_flushes():
 
 
 LAWS = {
-    "exponential": qt.Exponential(mean=0.003),
     "lognormal": qt.Lognormal(mean=0.003, scv=4.0),
     "constant": qt.Deterministic(0.003),
     "recorded": qt.Empirical([0.001, 0.001, 0.002, 0.02]),
@@ -106,7 +105,7 @@ def test_serial_order_under_a_rate_limit():
     assert both.quantile(0.5) == pytest.approx(alone.quantile(0.5) + 0.020, rel=1e-9)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(mean=st.floats(1e-6, 10.0), scv=st.floats(0.01, 50.0), disks=st.integers(1, 6), p=st.floats(0.01, 0.999))
 def test_properties(mean, scv, disks, p):
     """No shorter than either part, no longer than both at their quantiles of half the remaining probability."""

@@ -7,7 +7,9 @@ law, independent of the drain,
 
 Mean and variance add up; constant flushes only shift the drain. Other laws are found on a grid of step h: a flush
 rounded to the nearest point moves by h/2 at most, so T + G and each of its quantiles by Nh/2. Fourier transforms make
-the N-fold sum and the integral. The drain's law, which may be costly, is asked for at few points, twice as many each
+the N-fold sum and the integral. Flushes count as b long at most, which one is with probability `BEYOND`; then G exceeds
+its mean by more than bL/3 + √((bL/3)² + 2 Var[G] L) with probability e^{−L} at most (Bernstein, 1924), and the grid ends
+there. The drain's law, which may be costly, is asked for at few points, twice as many each
 time until a monotone cubic (Fritsch and Carlson, 1980) through every other one meets those between.
 """
 
@@ -24,10 +26,10 @@ from qtheory.drain.drain_law import DrainTime
 from qtheory.laws import Law
 
 Floats = NDArray[np.float64]
-POINTS = 1 << 18
-"""Of the grid."""
-BEYOND = 1e-9
-"""Probability of a flush, and of a drain, beyond which it counts as that long."""
+STEP, MOST = 1e-4, 1 << 21
+"""By which part of the mean a quantile may be moved, where so many points reach as far."""
+BEYOND = 1e-8
+"""Probability of a flush, of a drain and of all flushes, beyond which it counts as that long."""
 FIRST, LAST = 128, 2048
 """Points at which the drain's law is looked at."""
 AGREED = 1e-7
@@ -68,11 +70,16 @@ def _summed(drain: DrainTime, flush: Law, disks: int) -> tuple[Callable[[float],
     from scipy.fft import irfft, next_fast_len, rfft
 
     left, end, missed = _followed(drain)
-    farthest = float(flush.quantile(1.0 - BEYOND))
-    step = (end + disks * farthest) / POINTS
-    points = math.ceil(farthest / step) + 1
+    longest = float(flush.quantile(1.0 - BEYOND))
+    mean, variance = disks * flush.mean, disks * flush.scv * flush.mean**2
+    jump = longest * math.log(1.0 / BEYOND) / 3.0
+    farthest = min(
+        disks * longest, max(mean + jump + math.sqrt(jump**2 + 6.0 * variance * jump / longest), 2.0 * longest)
+    )
+    step = max((end + farthest) / MOST, 2.0 * STEP / disks * (drain.mean + mean))
+    points = math.ceil(longest / step) + 1
     late: Floats = np.append(np.asarray(flush.sf((np.arange(points - 1) + 0.5) * step)), 0.0)
-    size = disks * (points - 1) + math.ceil(end / step) + 2
+    size = math.ceil(farthest / step) + math.ceil(end / step) + disks + 2
     length = next_fast_len(size, real=True)
     total = rfft(-np.diff(late, prepend=1.0), length) ** disks
     # with G rounded to the point itself a drain of nothing is over half of the times
@@ -83,7 +90,7 @@ def _summed(drain: DrainTime, flush: Law, disks: int) -> tuple[Callable[[float],
     survival = after + irfft(total * rfft(remaining, length), length)[:size]
     survival = np.minimum.accumulate(np.clip(survival, 0.0, 1.0))
     at = np.arange(size) * step
-    return lambda t: float(np.interp(t, at, survival, right=0.0)), disks * step / 2.0, missed + disks * BEYOND
+    return lambda t: float(np.interp(t, at, survival, right=0.0)), disks * step / 2.0, missed + (disks + 1) * BEYOND
 
 
 def _followed(drain: DrainTime) -> tuple[Callable[[Floats], Floats], float, float]:
