@@ -7,10 +7,10 @@ law, independent of the drain,
 
 Mean and variance add up; constant flushes only shift the drain. Other laws are found on a grid of step h: a flush
 rounded to the nearest point moves by h/2 at most, so T + G and each of its quantiles by Nh/2. Fourier transforms make
-the N-fold sum and the integral. Flushes count as b long at most, which one is with probability `BEYOND`; then G exceeds
-its mean by more than bL/3 + √((bL/3)² + 2 Var[G] L) with probability e^{−L} at most (Bernstein, 1924), and the grid ends
-there. The drain's law, which may be costly, is asked for at few points, twice as many each
-time until a monotone cubic (Fritsch and Carlson, 1980) through every other one meets those between.
+the N-fold sum and the integral. A flush longer than b, which one is with probability `BEYOND`, counts as b; then G
+exceeds its mean by more than bL/3 + √((bL/3)² + 2 Var[G] L) with probability e^{−L} at most (Bernstein, 1924), and the
+grid ends there. The drain's law, which may be costly, is asked for at few points, twice as many each time until a
+monotone cubic (Fritsch and Carlson, 1980) through every other one meets those between.
 """
 
 from __future__ import annotations
