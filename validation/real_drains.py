@@ -23,7 +23,8 @@ those of arrivals drawn from the fitted process. Recorded arrivals with the serv
 difference is that services depend on the queue, which no model here knows. Beside them stands what
 `qt.histogram_bounds` makes of the recorded latencies, without any model.
 
-Writes validation/results/real_drains.csv; exits with status 1 when a stated figure is not met. A few minutes.
+Writes validation/results/real_drains.csv; exits with status 1 when a stated figure is not met. Half a minute of
+processor time.
 """
 
 from __future__ import annotations
