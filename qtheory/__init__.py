@@ -11,6 +11,7 @@ from qtheory.drain.bounds import DrainBound, drain_bound
 from qtheory.drain.optimal_control import OptimalLimits, optimal_limits, random_stop_limit
 from qtheory.engine import Device, Disk, Engine
 from qtheory.fit import fit_engine
+from qtheory.fit.depth_sweep import fit_depth_sweep, fit_fio
 from qtheory.laws import (
     BoundedPareto,
     Coxian,
@@ -83,7 +84,9 @@ __all__ = [
     "drain_bound",
     "drain_time",
     "engines",
+    "fit_depth_sweep",
     "fit_engine",
+    "fit_fio",
     "fit_map",
     "fit_phase_type",
     "law_of",
