@@ -51,6 +51,8 @@ NEAR, FAR = 0.1, 0.5
 RISING = 0.02
 """Growth of the rate by the last step, for each doubling of the depth, from which on it is called rising."""
 UNSURE = 0.1
+FREEDOM = 3
+"""Fewest degrees of freedom that tell a spread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +278,7 @@ def _noise(
     depths, which, number = np.unique([n for n, _ in runs], return_inverse=True, return_counts=True)
     logs = np.log([x for _, x in runs])
     freedom = len(runs) - len(depths)
-    if freedom > 0:
+    if freedom >= FREEDOM:
         beside = number[which] > 1
         own = number[which][beside]
         off = (logs - (np.bincount(which, logs) / number)[which])[beside]
@@ -287,7 +289,7 @@ def _noise(
     fitted, kinks = _concave(depths.astype(float), np.exp(logs))
     freedom = len(runs) - kinks
     off = logs - np.log(fitted)
-    if freedom < 1 or float(np.abs(off).max()) < 1e-9:
+    if freedom < FREEDOM or float(np.abs(off).max()) < 1e-9:
         return (), None, "shape"
     return (tuple((off * math.sqrt(len(runs) / freedom)).tolist()),) * len(runs), freedom, "shape"
 
