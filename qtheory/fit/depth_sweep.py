@@ -7,15 +7,15 @@ what was measured there (off by 1.3 % in the median) than straight lines do, on 
 (2.8 %), and nearer than curves through a monotone (1.8 %) or a monotone concave regression (2.6 %): dips are often
 real, and disks that reorder their requests are convex (`validation/fio_sizing.py`).
 
-How far a run is off the device's true rate, a factor that has the same law at every depth, is told by, in this order,
+By what factor a run is off the device's true rate is told by, in this order,
 
-    replicates        the runs at one depth, about their mean
+    replicates        the runs at one depth, and at the nearest ones until they are enough, about their mean
     standard errors   as given for each run
     shape             the runs about a monotone concave regression: Σ b_j min(n, n_j), b >= 0, by least squares
 
 and the uncertainty is a bootstrap: each run is moved by factors drawn anew from these, widened for the degrees of
 freedom that the fit took, and by √(d/χ²_d) for what d degrees of freedom leave unknown of the spread. A concave
-regression with D kinks among n runs leaves n − D (Meyer and Woodroofe 2000).
+regression with D kinks among n runs leaves n − D (Meyer and Woodroofe 2000). It tells nothing when all runs lie on it.
 
 What it tells, without a model: a device that answers alone in R_1 and gives at most X_max needs at least X_max R_1
 requests to do so (Little's law), the knee. The nearest device of c equal servers has the rate min(n, c)/S. What fio
@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from os import PathLike
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +51,17 @@ NEAR, FAR = 0.1, 0.5
 RISING = 0.02
 """Growth of the rate by the last step, for each doubling of the depth, from which on it is called rising."""
 UNSURE = 0.1
-FREEDOM = 3
-"""Fewest degrees of freedom that tell a spread."""
+FREEDOM, ENOUGH = 3, 6
+"""Fewest degrees of freedom that tell a spread, and how many stay near a depth rather than ask further ones."""
+
+
+class Noise(NamedTuple):
+    """What a run may be off by."""
+
+    logs: tuple[float, ...]
+    """Of the factors, each as likely."""
+    freedom: int | None
+    """Degrees of freedom that tell the spread; None: it is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +86,8 @@ class FittedDevice(Result):
     turnaround : float or None
         Median time [s] for which a request was outstanding beyond its latency; None without latencies.
     spread : float or None
-        Standard deviation of a run about the device's rate, a fraction; None where nothing tells it.
+        Standard deviation of a run about the device's rate, a fraction, root mean square over the depths; None where
+        nothing tells it.
     spread_from : "replicates", "standard errors" or "shape"
         What told it.
 
@@ -98,19 +108,19 @@ class FittedDevice(Result):
     spread: float | None
     spread_from: Spread
     _runs: tuple[tuple[int, float], ...] = field(repr=False, compare=False)
-    _noise: tuple[tuple[float, ...], ...] = field(repr=False, compare=False)
-    _freedom: int | None = field(repr=False, compare=False)
+    _noise: tuple[Noise, ...] = field(repr=False, compare=False)
 
     def resampled(self, number: int = 100, seed: int = 1) -> Iterator[Device]:
         """Devices refitted to the runs, each moved by a factor drawn anew."""
         rng = np.random.default_rng(seed)
-        depths = [depth for depth, _ in self._runs]
-        logs, noise = np.log([rate for _, rate in self._runs]), np.asarray(self._noise)
-        each = np.arange(len(logs))
+        depths = np.asarray(self.depths, dtype=float)
+        _, copies = np.unique([depth for depth, _ in self._runs], return_counts=True)
         for _ in range(count("number", number)):
-            widened = 1.0 if self._freedom is None else math.sqrt(self._freedom / rng.chisquare(self._freedom))
-            moved = logs + widened * noise[each, rng.integers(noise.shape[1], size=len(each))]
-            yield Device(curve=_curve(*_means(depths, moved)))
+            moved = []
+            for noise, runs in zip(self._noise, copies, strict=True):
+                widened = 1.0 if noise.freedom is None else math.sqrt(noise.freedom / rng.chisquare(noise.freedom))
+                moved.append(widened * float(rng.choice(noise.logs, runs).mean()))
+            yield Device(curve=_curve(depths, np.asarray(self.throughputs) * np.exp(moved)))
 
     def uncertainty(self, question: Callable[[Device], float], resamples: int = 100, seed: int = 1) -> Answer:
         """The answer to a question about the device, or an engine on it, with the interval over refitted devices.
@@ -198,8 +208,8 @@ def fit_depth_sweep(
     runs = sorted(zip(ns, rates, errors or rates, strict=True))
     pairs = tuple((n, x) for n, x, _ in runs)
     at, means = _means([n for n, _ in pairs], np.log([x for _, x in pairs]))
-    noise, freedom, source = _noise(pairs, None if errors is None else [e / x for _, x, e in runs])
-    spread = math.sqrt(float(np.mean([np.mean(np.square(one)) for one in noise]))) if noise else None
+    noise, source = _noise(pairs, None if errors is None else [e / x for _, x, e in runs])
+    spread = math.sqrt(float(np.mean([np.mean(np.square(one.logs)) for one in noise]))) if noise else None
     servers, service_mean, misfit = _servers(at, means)
     left_out = _left_out(at, means)
     warnings.extend(_doubts(at, means, spread, left_out))
@@ -222,7 +232,6 @@ def fit_depth_sweep(
         spread_from=source,
         _runs=pairs,
         _noise=noise,
-        _freedom=freedom,
     )
 
 
@@ -270,36 +279,42 @@ def _curve(depths: Floats, rates: Floats) -> tuple[float, ...]:
 
 def _noise(
     runs: Sequence[tuple[int, float]], relative_errors: Sequence[float] | None
-) -> tuple[tuple[tuple[float, ...], ...], int | None, Spread]:
-    """For each run the log factors to draw from, their degrees of freedom (None: known), and what told them.
-
-    Empty where nothing does.
-    """
+) -> tuple[tuple[Noise, ...], Spread]:
+    """What the runs at each depth may be off by, and what told it; empty where nothing does."""
     depths, which, number = np.unique([n for n, _ in runs], return_inverse=True, return_counts=True)
     logs = np.log([x for _, x in runs])
-    freedom = len(runs) - len(depths)
-    if freedom >= FREEDOM:
-        beside = number[which] > 1
-        own = number[which][beside]
-        off = (logs - (np.bincount(which, logs) / number)[which])[beside]
-        return (tuple((off * np.sqrt(own / (own - 1.0))).tolist()),) * len(runs), freedom, "replicates"
+    if len(runs) - len(depths) >= FREEDOM:
+        own = number[which]
+        off = (logs - (np.bincount(which, logs) / number)[which]) * np.sqrt(own / np.maximum(own - 1.0, 1.0))
+        return tuple(_near(depth, which, off) for depth in range(len(depths))), "replicates"
     if relative_errors is not None:
-        normal = _normal_points()
-        return tuple(tuple(error * z for z in normal) for error in relative_errors), None, "standard errors"
-    fitted, kinks = _concave(depths.astype(float), np.exp(logs))
+        errors = np.sqrt(np.bincount(which, np.square(relative_errors)) / number)
+        return tuple(Noise(tuple((error * _normal_points()).tolist()), None) for error in errors), "standard errors"
+    fitted, kinks = _concave(np.array([n for n, _ in runs], dtype=float), np.exp(logs))
     freedom = len(runs) - kinks
     off = logs - np.log(fitted)
     if freedom < FREEDOM or float(np.abs(off).max()) < 1e-9:
-        return (), None, "shape"
-    return (tuple((off * math.sqrt(len(runs) / freedom)).tolist()),) * len(runs), freedom, "shape"
+        return (), "shape"
+    return (Noise(tuple((off * math.sqrt(len(runs) / freedom)).tolist()), freedom),) * len(depths), "shape"
 
 
-def _normal_points() -> list[float]:
+def _near(depth: int, which: NDArray[np.int64], off: Floats) -> Noise:
+    """From depths that have several runs: this one, and its neighbours on both sides until they are enough."""
+    number = np.bincount(which)
+    for reach in range(len(number)):
+        chosen = (np.abs(which - depth) <= reach) & (number[which] > 1)
+        freedom = int(np.count_nonzero(chosen)) - len(np.unique(which[chosen]))
+        if freedom >= ENOUGH:
+            break
+    return Noise(tuple(off[chosen].tolist()), freedom)
+
+
+def _normal_points() -> Floats:
     """Points of equal probability that stand for a normal law, of variance 1."""
     from scipy.special import ndtri
 
     z = ndtri((np.arange(101) + 0.5) / 101)
-    points: list[float] = (z / z.std()).tolist()
+    points: Floats = z / z.std()
     return points
 
 
