@@ -5,8 +5,8 @@ GRID is a table of fio runs, iodepth × jobs at each of many devices, as CSV: de
 `clat_p99_max` [µs] and `littles_XR`, throughput × latency. Four tables in validation/results, and a picture in build:
 
 * `fio_left_out.csv`: each depth left out in turn, and what curves through the others make of it;
-* `fio_prediction.csv`: from the runs of one job alone, throughput and latency of those of more jobs; and how far the 99 %
-  latencies are from what a rate curve makes of them, where each of n requests is as likely to be the next to complete;
+* `fio_prediction.csv`: from the runs of one job alone, throughput and latency of those of more jobs; and the 99 %
+  latencies over the mean: ln 100 = 4.6 by a rate curve, where any of n requests may be the next to complete;
 * `fio_sizing.csv`: queue lengths of real devices against the number of disks, with 95 % intervals;
 * `fio_constants.csv`: what QEMU's constants lose there, and how long they drain.
 
@@ -40,11 +40,10 @@ Floats = NDArray[np.float64]
 
 RESULTS = Path(__file__).parent / "results"
 BUILD = Path(__file__).parents[1] / "build"
-RESAMPLES = 40
+RESAMPLES = 20
 OUTSTANDING, BUFFER, LOAD = 64, 256, 0.7
 COUNTS = (1, 4, 16, 64)
 CONSTANTS = {"Linux AIO": 1024, "io_uring": 128, "threads": 64}
-EXPONENTIAL_P99 = float(np.log(100.0))
 
 DEVICES = {
     "HDD, 7200 rpm, NCQ: read": ("HPMICROSERVERG10/SATA_AHCI_SAMSUNGF1_1TB_7K2RPM", "randread"),
@@ -225,11 +224,11 @@ def engine(device: qt.Device, disks: int, guests: str) -> qt.Engine:
     return qt.Engine([disk] * disks, device, hold="ring")
 
 
-QUESTIONS: dict[str, Callable[[qt.Engine], int]] = {
-    "loss_1%": lambda e: Search(e, Limits(max_throughput_loss=0.01)).lower,
-    "loss_5%": lambda e: Search(e, Limits(max_throughput_loss=0.05)).lower,
-    "drain_10ms": lambda e: Search(e, Limits(drain_budget=0.010)).upper()[0],
-    "drain_50ms": lambda e: Search(e, Limits(drain_budget=0.050)).upper()[0],
+QUESTIONS: dict[str, Callable[[qt.Engine, int | None], int]] = {
+    "loss_1%": lambda e, guess: Search(e, Limits(max_throughput_loss=0.01), guess).lower,
+    "loss_5%": lambda e, guess: Search(e, Limits(max_throughput_loss=0.05), guess).lower,
+    "drain_10ms": lambda e, _: Search(e, Limits(drain_budget=0.010)).upper()[0],
+    "drain_50ms": lambda e, _: Search(e, Limits(drain_budget=0.050)).upper()[0],
 }
 
 
@@ -241,8 +240,9 @@ def queue_lengths(devices: Mapping[str, FittedDevice]) -> Iterator[dict[str, Any
                 row: dict[str, Any] = {"device": name, "guests": guests, "disks": disks}
                 refits = [engine(device, disks, guests) for device in fit.resampled(RESAMPLES)]
                 for question, ask in QUESTIONS.items():
-                    answer = Answer.over(ask(engine(fit.device, disks, guests)), [ask(refit) for refit in refits])
-                    row[question] = int(answer.value)
+                    value = ask(engine(fit.device, disks, guests), None)
+                    answer = Answer.over(value, [ask(refit, value) for refit in refits])
+                    row[question] = value
                     row[f"{question}_low"], row[f"{question}_high"] = round(answer.low, 1), round(answer.high, 1)
                 yield row
 
@@ -313,14 +313,15 @@ def ms(seconds: float) -> float:
 
 def write(name: str, rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
     """Write the table and print it."""
-    found = list(rows)
+    print(name)
+    found = []
+    for row in rows:
+        found.append(row)
+        print("  ", *row.values(), flush=True)
     with (RESULTS / name).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, found[0])
         writer.writeheader()
         writer.writerows(found)
-    print(name)
-    for row in found:
-        print("  ", *row.values(), flush=True)
     return found
 
 
