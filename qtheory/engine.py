@@ -132,12 +132,13 @@ class Device:
         return cls.from_depth_sweep(*depth_sweep([paths] if isinstance(paths, (str, PathLike)) else paths))
 
     def __hash__(self) -> int:
-        return self._hash
+        return hash((self.servers, self.service, self._curve_hash, self.operations))
 
     @cached_property
-    def _hash(self) -> int:
-        # Worked out once: a curve is long, and engines ask for each of their disks.
-        return hash((self.servers, self.service, self.curve, self.operations))
+    def _curve_hash(self) -> int:
+        # Worked out once: a curve is long, and engines ask for each of their disks. That of numbers is the same in
+        # every process, so that it may be pickled along.
+        return 0 if self.curve is None else hash(self.curve)
 
     def rates(self, depth: int) -> NDArray[np.float64]:
         """Completion rates [1/s] with 1, 2, ..., `depth` requests in flight (mean rates for a general law).
