@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_cli import run
 
 import qtheory as qt
 from qtheory.fit.depth_sweep import _concave
@@ -217,8 +218,6 @@ def test_fio_runs_at_one_depth(tmp_path):
 
 
 def test_size_shows_the_interval(tmp_path):
-    from tests.test_cli import run
-
     paths = [
         written(tmp_path, f"{n}-{copy}", n, 1, rate=rate, latency=n / rate)
         for n in (1, 4, 16, 64)

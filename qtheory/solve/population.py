@@ -93,7 +93,8 @@ def population(
 @lru_cache(maxsize=4)
 def _merged(series: tuple[bytes, ...], most: int) -> tuple[Group, tuple[int, ...]]:
     """The disks merged, for totals up to `most`: the same for all queue lengths that a search asks about."""
-    root, kinds = merge_all([np.frombuffer(s) for s in series], most)
+    # Copied, for kernels are compiled anew for arrays that cannot be written.
+    root, kinds = merge_all([np.frombuffer(s).copy() for s in series], most)
     return root, tuple(kinds)
 
 
