@@ -12,6 +12,7 @@ from qtheory.drain.latency_bounds import LatencyBounds, histogram_bounds, little
 from qtheory.drain.optimal_control import OptimalLimits, optimal_limits, random_stop_limit
 from qtheory.engine import Device, Disk, Engine
 from qtheory.fit import fit_engine
+from qtheory.fit.depth_sweep import fit_depth_sweep, fit_fio
 from qtheory.laws import (
     BoundedPareto,
     Coxian,
@@ -85,7 +86,9 @@ __all__ = [
     "drain_bound",
     "drain_time",
     "engines",
+    "fit_depth_sweep",
     "fit_engine",
+    "fit_fio",
     "fit_map",
     "fit_phase_type",
     "histogram_bounds",

@@ -11,6 +11,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,7 +54,8 @@ LawOption = Annotated[
     ),
 ]
 FioOption = Annotated[
-    list[Path] | None, typer.Option("--fio", help="fio JSON result: one run a depth; the device's measured rate curve.")
+    list[Path] | None,
+    typer.Option("--fio", help="fio JSON result, one or more runs a depth: the device's measured rate curve."),
 ]
 OwnOption = Annotated[bool, typer.Option("--own-devices", help="Each disk has a device of its own.")]
 QueueOption = Annotated[int | None, typer.Option("--queue-length", help="Requests submitted at once; none: no limit.")]
@@ -66,6 +68,8 @@ BufferOption = Annotated[int, typer.Option("--buffer", help="Requests each of th
 SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the same run.")]
 RequestsOption = Annotated[int | None, typer.Option("--requests", help="Requests to simulate; none: 1 000 000.")]
 
+REFITS = 20
+"""Devices refitted to resampled fio runs, behind the intervals of a queue length."""
 ENGINE_EXAMPLE = "--disk rate=2000,buffer=256,count=4 --servers 8 --service-mean 400e-6"
 
 
@@ -193,11 +197,24 @@ def size(
     if picture is not None and not asked:
         raise ValueError("--picture needs a limit, such as --max-loss 0.01")
     if asked:
-        own = _engine(disk, _device(servers, service_mean, service, fio), own_devices, None, hold, "fifo")
-        n = len(own.disks)
-        engine = Engine(own.disks, own.device, n if shares == "equal" else None, own.hold, _shares(shares))
         limits["drain_probability"] = drain_probability
-        _print_optimum(qt.optimal_queue_length(engine, **limits), as_json)
+
+        def engine_on(device: Device) -> Engine:
+            own = _engine(disk, device, own_devices, None, hold, "fifo")
+            n = len(own.disks)
+            return Engine(own.disks, own.device, n if shares == "equal" else None, own.hold, _shares(shares))
+
+        @cache
+        def optimum(device: Device) -> OptimalQueueLength:
+            return qt.optimal_queue_length(engine_on(device), **limits)
+
+        device = _device(servers, service_mean, service, fio)
+        intervals = {}
+        if fio and (measured := qt.fit_fio(fio)).spread is not None:
+            intervals["lower 95%"] = measured.uncertainty(lambda refit: optimum(refit).lower, REFITS)[1:]
+            intervals["upper 95%"] = measured.uncertainty(lambda refit: optimum(refit).upper, REFITS)[1:]
+        _print_optimum(optimum(device), as_json, intervals)
+        engine = engine_on(device)
         if picture is not None:
             curve = qt.sizing_curve(engine, _numbers("--counts", counts), **limits)
             curve.plot().savefig(picture)
@@ -565,7 +582,10 @@ def _device(
     if fio:
         if servers is not None or service_mean is not None or service:
             raise ValueError("--fio gives the whole device: leave out --servers, --service-mean and --service")
-        return Device.from_fio(fio)
+        measured = qt.fit_fio(fio)
+        for warning in measured.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        return measured.device
     if servers is None or (service_mean is None) == (not service):
         raise ValueError("the device is needed: --servers and one of --service-mean and --service, or --fio")
     return Device(servers=servers, service=_service(service) if service else qt.Exponential(mean=service_mean or 0.0))
@@ -698,13 +718,17 @@ def _pair(option: str, text: str) -> tuple[float, float]:
     return numbers[0], numbers[1]
 
 
-def _print_optimum(found: OptimalQueueLength, as_json: bool) -> None:
-    more: dict[str, Any] = {}
+def _print_optimum(found: OptimalQueueLength, as_json: bool, intervals: dict[str, tuple[float, float]]) -> None:
+    more: dict[str, Any] = dict(intervals) if as_json else {name: _span(*ends) for name, ends in intervals.items()}
     if found.steady is not None:
-        more = {"throughput": found.steady.throughput, "mean_wait": found.steady.mean_wait}
+        more |= {"throughput": found.steady.throughput, "mean_wait": found.steady.mean_wait}
     if found.drain is not None:
         more["drain 99%"] = found.drain.quantile(0.99)
     _print_result(found, as_json, more)
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:.4g} to {high:.4g}"
 
 
 def _schedule(text: str) -> qt.DepthSchedule:

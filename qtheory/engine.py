@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from os import PathLike
 from typing import Literal, NamedTuple
@@ -129,6 +130,15 @@ class Device:
         from qtheory.traces.fio import depth_sweep  # reads files: not needed by those who do not
 
         return cls.from_depth_sweep(*depth_sweep([paths] if isinstance(paths, (str, PathLike)) else paths))
+
+    def __hash__(self) -> int:
+        return hash((self.servers, self.service, self._curve_hash, self.operations))
+
+    @cached_property
+    def _curve_hash(self) -> int:
+        # Worked out once: a curve is long, and engines ask for each of their disks. That of numbers is the same in
+        # every process, so that it may be pickled along.
+        return 0 if self.curve is None else hash(self.curve)
 
     def rates(self, depth: int) -> NDArray[np.float64]:
         """Completion rates [1/s] with 1, 2, ..., `depth` requests in flight (mean rates for a general law).

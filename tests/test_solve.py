@@ -7,6 +7,7 @@ import pytest
 from generator import brute_force
 
 import qtheory as qt
+from qtheory.solve.population import _merged
 
 EXP = qt.Exponential(mean=1.0)
 P = qt.Poisson
@@ -76,3 +77,23 @@ def test_brute_force(name: str) -> None:
         assert d.blocking == pytest.approx(b.disk_blocking[i], rel=1e-9, abs=1e-13)
         assert d.mean_wait == pytest.approx(b.disk_mean_wait[i], rel=1e-9, abs=1e-13)
         np.testing.assert_allclose(d.pmf, b.disk_pmf[i], atol=1e-12)
+
+
+def test_disks_merged_before_are_the_same() -> None:
+    """Longer queues reach fewer totals, and find the disks merged for more by a shorter one: to the last digit."""
+    engines = [
+        qt.Engine([disk(0.1, 40)] * 3 + [closed(8, 30.0)], qt.Device(servers=8, service=EXP), queue_length=q)
+        for q in (1, 2, 8)
+    ]
+    fresh = []
+    for engine in engines:
+        _merged.cache_clear()
+        fresh.append(qt.solve(engine))
+    for engine, state in zip(engines, fresh, strict=True):
+        again = qt.solve(engine)
+        assert (again.throughput, again.mean_wait, again.blocking) == (
+            state.throughput,
+            state.mean_wait,
+            state.blocking,
+        )
+        np.testing.assert_array_equal(again.in_system_pmf, state.in_system_pmf)

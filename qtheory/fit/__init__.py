@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from qtheory.arguments import choice, count
 from qtheory.arrivals import Arrivals, FittedMAP, Marked, Poisson
 from qtheory.arrivals.fit import BLOCKS, Matched
 from qtheory.engine import Device, Disk, Engine
+from qtheory.fit.answer import Answer
 from qtheory.fit.device import FoundDevice, found_device
 from qtheory.fit.streams import Processes, Stream, arrivals, streams
 from qtheory.laws import Empirical, Law, PhaseType, Scaled, law_of
@@ -50,17 +51,6 @@ MOST_STATES, MOST_PHASES = 500, 12
 SAMPLED = 200_000
 LEVELS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 POOR = 0.1
-
-
-class Answer(NamedTuple):
-    """A value with its 95 % interval over the resampled traces (2.5 and 97.5 % points, interpolated)."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.6g} ({self.low:.4g} to {self.high:.4g})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,9 +158,7 @@ class FittedEngine(Result):
         seed : int
             The same seed gives the same engines.
         """
-        others = [float(question(engine)) for engine in self.resampled(resamples, seed)]
-        low, high = np.quantile(others, [0.025, 0.975])
-        return Answer(float(question(self.engine)), float(low), float(high))
+        return Answer.over(question(self.engine), [question(engine) for engine in self.resampled(resamples, seed)])
 
     def answers(self, resamples: int = 20, seed: int = 1, requests: int = SAMPLED) -> dict[str, Answer]:
         """The engine's steady state, simulated, each number with its interval over `resamples` refitted engines.
@@ -180,8 +168,7 @@ class FittedEngine(Result):
         """
         size = max(requests, len(self._trace))
         found = [_simulated(engine, size, seed) for engine in (self.engine, *self.resampled(resamples, seed))]
-        ends = {name: np.quantile([one[name] for one in found[1:]], [0.025, 0.975]) for name in found[0]}
-        return {name: Answer(value, *map(float, ends[name])) for name, value in found[0].items()}
+        return {name: Answer.over(value, [one[name] for one in found[1:]]) for name, value in found[0].items()}
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values; of the engine its processes, each once, and the law's mean and scv."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,10 +82,20 @@ def population(
         pmf[constant] = 1.0
         return Population(pmf, constant, np.zeros(0), disks, None, ())
     reach = _reach(series, factor) if reach is None else min(reach, len(factor))
-    root, kinds = merge_all(series, reach)
+    # Rounded up, to be found again when another queue length asks for a little more.
+    quarter = max(1, 2 ** (reach.bit_length() - 3))
+    root, kinds = _merged(tuple(s.tobytes() for s in series), -(-reach // quarter) * quarter)
     ratios = root.ratios[:reach]
     free = stationary(ratios, 1.0 / factor[: len(ratios)])
-    return Population(np.concatenate([np.zeros(constant), free]), constant, ratios, disks, root, tuple(kinds))
+    return Population(np.concatenate([np.zeros(constant), free]), constant, ratios, disks, root, kinds)
+
+
+@lru_cache(maxsize=4)
+def _merged(series: tuple[bytes, ...], most: int) -> tuple[Group, tuple[int, ...]]:
+    """The disks merged, for totals up to `most`: the same for all queue lengths that a search asks about."""
+    # Copied, for kernels are compiled anew for arrays that cannot be written.
+    root, kinds = merge_all([np.frombuffer(s).copy() for s in series], most)
+    return root, tuple(kinds)
 
 
 def _reach(series: Sequence[NDArray[np.float64]], factor: NDArray[np.float64]) -> int:
