@@ -88,8 +88,8 @@ def drain(engine: Engine, schedule: DepthSchedule) -> DrainTime:
     return DrainTime(
         method="depth_schedule",
         exact=exact,
-        error_bounds=dict.fromkeys(("mean", "variance", "sf"), ROUNDING if exact else math.inf),
-        warnings=() if exact else (SPLIT,),
+        error_bounds={name: max(bound, ROUNDING) if exact else math.inf for name, bound in death.error_bounds.items()},
+        warnings=death.warnings if exact else (SPLIT, *death.warnings),
         mean=mean,
         variance=variance,
         population_pmf=np.array([level.sum() for level in levels]),
