@@ -80,6 +80,8 @@ def drain(engine: Engine, schedule: DepthSchedule) -> DrainTime:
     transient = Transient.of(engine, -steps[0][0])
     law = transient.stationary
     for (at, limit), end in zip(steps, [*(at for at, _ in steps[1:]), 0.0], strict=True):
+        if end > at:  # before the blocks are made: there may be too many
+            Law(transient, transient.slots_under(limit), []).check(end - at, MOST_WORK)
         law = transient.under(limit, law).after(end - at)
     levels = law.taken
     death = Death(transient.chain, levels)
@@ -88,8 +90,8 @@ def drain(engine: Engine, schedule: DepthSchedule) -> DrainTime:
     return DrainTime(
         method="depth_schedule",
         exact=exact,
-        error_bounds=dict.fromkeys(("mean", "variance", "sf"), ROUNDING if exact else math.inf),
-        warnings=() if exact else (SPLIT,),
+        error_bounds={name: max(bound, ROUNDING) if exact else math.inf for name, bound in death.error_bounds.items()},
+        warnings=death.warnings if exact else (SPLIT, *death.warnings),
         mean=mean,
         variance=variance,
         population_pmf=np.array([level.sum() for level in levels]),
@@ -159,9 +161,13 @@ class Transient:
         """States of the phases with so many taken."""
         return self.chain.counts.size(min(taken, self.chain.servers))
 
+    def slots_under(self, limit: int | None) -> int:
+        """Requests taken at most under the limit."""
+        return min(limit or self.slots, self.slots)
+
     def under(self, limit: int | None, law: Law) -> Law:
         """`law` at the moment when the limit becomes `limit`."""
-        slots = min(limit or self.slots, self.slots)
+        slots = self.slots_under(limit)
         here = Law(self, slots, [])
         blocks = [np.zeros((here.rows(p), self.size(p))) for p in range(self.most + 1)]
         for p, block in enumerate(law.blocks):
@@ -236,7 +242,8 @@ class Law:
 
     def check(self, t: float, work: float) -> None:
         """Refuse to follow the chain for t [s] when that is too much work."""
-        states = sum(block.size for block in self.blocks)
+        taken = range(self.transient.most + 1)
+        states = sum(self.rows(p) * self.transient.size(p) for p in taken)
         if states > MOST_STATES:
             raise ValueError(f"the chain of this engine has {states} states, more than {MOST_STATES}")
         ticks = self._clock * t

@@ -133,15 +133,15 @@ def optimal_limits(
     steps = math.ceil(horizon / step)
     usual = arrival * float(start[-1]) * step * np.arange(steps + 1)
 
-    def cost(limits: Ints) -> tuple[Floats, Floats]:
+    def cost(limits: Ints, enough: float = -1.0) -> tuple[Floats, Floats]:
         """Refused beside the usual, and overrun, if the limits held from each time to the stop on."""
-        refused, overrun = under(limits, rates, arrival, late, start, step)
-        return refused - usual, overrun
+        refused, overrun = under(limits, rates, arrival, late, start, step, enough)
+        return refused - usual[: len(refused)], overrun
 
     if float(start @ late) <= allowed:
         none = np.zeros(0, np.int64)
         return _answer(np.zeros(0), none, none, 1.0, 0.0, float(start @ late), {})
-    closed = _earliest(*cost(np.zeros(steps, dtype=np.int64)), allowed, step, 0)
+    closed = _earliest(*cost(np.zeros(steps, dtype=np.int64), allowed), allowed, step, 0)
     if closed is None:
         raise ValueError(f"horizon must be longer than {horizon:.4g} s, or drain_budget: no policy keeps the overrun")
 
@@ -153,12 +153,12 @@ def optimal_limits(
     refused, overrun, lower, upper, two_limits = best(rates, arrival, late, math.exp(high), start, step, steps)
 
     policies = {"stop accepting": closed}
-    single = _earliest(*cost(np.ones(steps, dtype=np.int64)), allowed, step, 1)
+    single = _earliest(*cost(np.ones(steps, dtype=np.int64), allowed), allowed, step, 1)
     if single is not None:
         policies["one at a time"] = single
     depths, steepest = range(len(start)), 2.0 * float(rates.max())
     for name, found in (
-        ("step", (_earliest(*cost(np.full(steps, q)), allowed, step, q) for q in depths)),
+        ("step", (_earliest(*cost(np.full(steps, q), allowed), allowed, step, q) for q in depths)),
         ("ramp", (_ramp(cost, q, steps, step, len(start) - 1, steepest, allowed) for q in depths)),
     ):
         cheapest = _cheapest(found)
@@ -293,7 +293,8 @@ def _ramp(
     for _ in range(SLOPES):
         slope = (low + high) / 2.0
         limits = np.minimum(np.floor(last + slope * left), most).astype(np.int64)
-        refused, overrun = cost(limits)
+        # Before the limit binds nothing changes: the number is as usual.
+        refused, overrun = cost(limits[: np.count_nonzero(limits < most)])
         if overrun[-1] <= allowed:
             low = slope
             lead = float(left[limits < most][-1]) if (limits < most).any() else 0.0
