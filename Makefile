@@ -22,6 +22,7 @@ benchmark: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,benchmarks]"
 	$(BIN)/python -m benchmarks.simulation
 	$(BIN)/python -m benchmarks.solvers
+	$(BIN)/python -m benchmarks.drains
 	$(BIN)/python -m benchmarks.traces
 
 clean:
