@@ -25,6 +25,7 @@ from typing import Any
 
 import qtheory as qt
 from qtheory.drain import drain_survival
+from qtheory.laws import Law
 from qtheory.sizing import integer_rule
 from qtheory.sizing.closed_forms import drain_limited, one_line, own_share
 from qtheory.sizing.optimum import UNSATURATED_LINE, least, throughput
@@ -168,17 +169,40 @@ def closed_forms() -> Iterator[dict[str, Any]]:
 def rule_cases() -> Iterator[tuple[str, qt.Engine, int]]:
     """Name, engine and number of devices; rings of 64 and 256, 1 to 64 disks, 1 to 64 servers."""
     for n, k, c in itertools.product((1, 4, 16, 64), (64, 256), (1, 4, 16, 64)):
-        device = qt.Device(servers=c, service=EXPONENTIAL)
-        name = f"shared N={n} K={k} c={c}"
-        for load in (0.5, 0.9, 1.2):
-            disk = qt.Disk(qt.Poisson(load * c / SERVICE / n), buffer=k)
-            yield f"{name} Poisson {load}", qt.Engine([disk] * n, device, hold="ring"), 1
-        disk = qt.Disk(qt.Closed(32), buffer=k)
-        yield f"{name} saturated", qt.Engine([disk] * n, device, hold="ring"), 1
+        yield from _shared(f"shared N={n} K={k} c={c}", [k] * n, c, EXPONENTIAL, (0.5, 0.7, 0.9, 0.97, 1.2))
         disk = qt.Disk(qt.Closed(32, think_time=max(32 * n / c, 1.0) * SERVICE), buffer=k)
-        yield f"{name} closed", qt.Engine([disk] * n, device, hold="ring"), 1
-    for n, k, c in itertools.product((2, 4, 16, 64), (64, 256), (1, 4)):
+        yield f"shared N={n} K={k} c={c} closed", qt.Engine([disk] * n, _device(c), hold="ring"), 1
+    for n, k, c in itertools.product((2, 4, 16, 64), (64, 256), (1, 4, 16)):
         yield f"own N={n} K={k} c={c} saturated", saturated(n, k, c), n
+    for rings, c in itertools.product(([32, 256] * 2, [32, 256] * 8), (4, 16)):
+        yield from _shared(f"rings 32/256 N={len(rings)} c={c}", rings, c, EXPONENTIAL, (0.5, 0.9, 1.2))
+    for n, c in itertools.product((4, 16), (1, 4)):
+        disks = [*saturated(n // 2, 64, c).disks, *saturated(n // 2, 256, c).disks]
+        yield f"rings 64/256 own N={n} c={c} saturated", qt.Engine(disks, hold="ring"), n
+    laws: tuple[tuple[str, Law, tuple[int, ...]], ...] = (
+        ("hyperexponential scv 4", qt.Hyperexponential.balanced(mean=SERVICE, scv=4.0), (1, 4, 16)),
+        ("lognormal scv 2", qt.Lognormal(mean=SERVICE, scv=2.0), (1, 4)),
+        ("constant", qt.Deterministic(SERVICE), (1, 4)),
+    )
+    for name, law, servers in laws:
+        for c in servers:
+            yield from _shared(f"{name} N=4 K=64 c={c}", [64] * 4, c, law, (0.7, 1.2))
+
+
+def _shared(
+    name: str, rings: Sequence[int], servers: int, law: Law, loads: Sequence[float]
+) -> Iterator[tuple[str, qt.Engine, int]]:
+    """Disks with these rings at one device, at these loads and saturated with up to 32 requests each."""
+    device, n = qt.Device(servers=servers, service=law), len(rings)
+    for load in loads:
+        disks = [qt.Disk(qt.Poisson(load * servers / SERVICE / n), buffer=k) for k in rings]
+        yield f"{name} Poisson {load}", qt.Engine(disks, device, hold="ring"), 1
+    disks = [qt.Disk(qt.Closed(32), buffer=k) for k in rings]
+    yield f"{name} saturated", qt.Engine(disks, device, hold="ring"), 1
+
+
+def _device(servers: int) -> qt.Device:
+    return qt.Device(servers=servers, service=EXPONENTIAL)
 
 
 def rule() -> Iterator[dict[str, Any]]:
@@ -249,7 +273,9 @@ def main() -> None:
 
 
 def _quantile(engine: qt.Engine) -> float:
-    """Drain quantile from the survival function alone."""
+    """Drain quantile, behind one line from the survival function alone."""
+    if engine.shared:
+        return qt.drain_time(engine).quantile(PROBABILITY)
     low, high = 0.0, SERVICE
     while drain_survival(engine, high) > 1.0 - PROBABILITY:
         low, high = high, 2.0 * high
