@@ -27,6 +27,7 @@ from qtheory.sizing.closed_forms import drain_limited, one_line
 from qtheory.sizing.sweep import with_queue_length
 
 integer_rule_module = sys.modules["qtheory.sizing.integer_rule"]
+optimum = sys.modules["qtheory.sizing.optimum"]
 EXPONENTIAL = qt.Exponential(mean=1e-3)
 DEVICE = qt.Device(servers=1, service=EXPONENTIAL)
 
@@ -65,8 +66,8 @@ def test_one_line_before_saturated_devices(disks: int, requests: int, length: in
 
 
 @pytest.mark.parametrize("engine", [
-    saturated(3, 6), shared(3, 0.8, 4, 4), shared(2, 1.4, 3, 5), shared(3, 0.9, 4, 4, "refuse"),
-], ids=["saturated", "shared", "overloaded", "refuse"])  # fmt: skip
+    saturated(3, 6), shared(3, 0.8, 4, 4), shared(3, 0.2, 4, 8), shared(2, 1.4, 3, 5), shared(3, 0.9, 4, 4, "refuse"),
+], ids=["saturated", "shared", "light", "overloaded", "refuse"])  # fmt: skip
 @pytest.mark.parametrize("loss", [0.2, 0.05, 0.001])
 @pytest.mark.parametrize("budget", [None, 4e-3, 8e-3])
 def test_against_every_queue_length(engine: qt.Engine, loss: float, budget: float | None) -> None:
@@ -123,6 +124,32 @@ def test_waits() -> None:
     assert y.steady is not None
     assert y.steady.wait_quantile(0.99) <= 1e-4
     assert qt.solve(with_queue_length(engine, y.lower - 1)).wait_quantile(0.99) > 1e-4
+
+
+def test_waits_are_followed_as_long_as_asked() -> None:
+    """A wait's survival is the same whether its law was followed to the end before, or only so far."""
+    service = qt.Hyperexponential.balanced(mean=1e-3, scv=4.0)
+    engine = qt.Engine([qt.Disk(qt.Poisson(1400.0), buffer=64)] * 2, qt.Device(servers=3, service=service))
+    whole, part = qt.solve(engine), qt.solve(engine)
+    for p in (0.5, 0.9, 0.99):
+        t = whole.wait_quantile(p)
+        assert part.wait_survival(t) == pytest.approx(1.0 - p, rel=1e-9)
+        assert part.wait_survival(t) == pytest.approx(whole.wait_survival(t), rel=1e-13)
+
+
+def test_nothing_is_solved_where_theory_forbids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Q that could not carry the load, and above the servers none twice."""
+    asked: list[int | None] = []
+    throughput = optimum.throughput
+
+    def counted(engine: qt.Engine) -> float:
+        asked.append(engine.queue_length)
+        return float(throughput(engine))
+
+    monkeypatch.setattr(optimum, "throughput", counted)
+    z = qt.optimal_queue_length(shared(4, 0.9, 16, 64), max_throughput_loss=0.01)
+    assert z.lower == 15
+    assert set(asked) <= {None, 15, 16}
 
 
 def test_power_of_a_saturated_device_is_where_it_is_just_full() -> None:

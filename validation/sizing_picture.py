@@ -1,7 +1,7 @@
 """The picture in the README, validation/results/sizing.png: python -m validation.sizing_picture
 
 Queue lengths against disks that keep 256 requests each before a device of one server each, 1 ms, for 5 % loss and a
-drain of at most 300 ms: the optimum, the integer rule, and what is deployed.
+drain of at most 100 ms: the optimum, the integer rule, and what is deployed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from qtheory.sizing import integer_rule
 
 COUNTS = [1, 2, 4, 8, 16, 32, 64, 128]
 REQUESTS = 256
-BUDGET = 0.3
+BUDGET = 0.1
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
 
     disk = qt.Disk(qt.Closed(REQUESTS), buffer=REQUESTS, device=qt.Device(servers=1, service=qt.Exponential(mean=1e-3)))
     curve = qt.sizing_curve(qt.Engine([disk], hold="ring"), COUNTS, max_throughput_loss=0.05, drain_budget=BUDGET)
-    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.0, 3.8), layout="constrained")
     ax = figure.add_subplot()
     curve.plot(ax)
     rule = [
@@ -32,7 +32,7 @@ def main() -> None:
         for n in COUNTS
     ]
     ax.plot(COUNTS, rule, "x", color="tab:red", markersize=8, label="integer rule")
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     path = Path(__file__).parent / "results" / "sizing.png"
     figure.savefig(path, dpi=90)
     print([(n, point.queue_length, q) for n, point, q in zip(COUNTS, curve.points, rule, strict=True)])
