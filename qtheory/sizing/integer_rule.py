@@ -28,12 +28,12 @@ Against the optimum for 5 % loss over the grid of `validation/sizing.py` (1 to 6
 shared device of 1 to 64 servers under open guests at loads of 0.5 to 1.2, closed and saturated ones, also with rings of
 32 and 256 together and with hyperexponential (scv 4) and lognormal (scv 2) service; saturated devices of 1, 4 and 16
 servers behind one line; no budget, 10 and 50 ms at 1 ms of service): 837 cases, of which 803 have an optimum.
-Throughput is at most 1.7 % of all below the 5 %, the drain at most 4.8 % longer than the optimum's, and a budget that some Q meets
-is missed by at most 3.6 %. Outside that: constant service before a shared device is drained up to 17 % later, by the
-half √a that keeps waits short; and **behind one line before a device each, rings must be alike**. Deep ones take the
-slots first, so that with rings of 64 and 256 the optimum is near all of the difference, Σ (K_i − 64), more: there the
-rule loses up to 32 % beyond the 5 %, and only dividing the queue helps. One line before devices that are not saturated,
-and bursts, were not measured.
+Throughput is at most 1.7 % of all below the 5 %, the drain at most 4.8 % longer than the optimum's, and a budget that
+some Q meets is missed by at most 3.6 %. Outside that: constant service before a shared device is drained up to 17 %
+later, by the half √a that keeps waits short; and **behind one line before a device each, rings must be alike**. Deep
+ones take the slots first, so that with rings of 64 and 256 the optimum is near all of the difference, Σ (K_i − 64),
+more: there the rule loses up to 32 % beyond the 5 %, and only dividing the queue helps. One line before devices that
+are not saturated, and bursts, were not measured.
 
 Nothing overflows up to 2^20 ring slots, 10^7 completions a second, latencies of 10 s and budgets of 100 s; the
 largest number on the way is `rate · budget`, 10^18.
