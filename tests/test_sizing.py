@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import csv
+import ctypes
+import itertools
 import math
+import shutil
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import qtheory as qt
+from qtheory import arguments
 from qtheory.drain import drain_survival
 from qtheory.sizing import integer_rule
 from qtheory.sizing.closed_forms import drain_limited, one_line
 from qtheory.sizing.sweep import with_queue_length
 
+integer_rule_module = sys.modules["qtheory.sizing.integer_rule"]
+optimum = sys.modules["qtheory.sizing.optimum"]
 EXPONENTIAL = qt.Exponential(mean=1e-3)
 DEVICE = qt.Device(servers=1, service=EXPONENTIAL)
 
@@ -56,8 +66,8 @@ def test_one_line_before_saturated_devices(disks: int, requests: int, length: in
 
 
 @pytest.mark.parametrize("engine", [
-    saturated(3, 6), shared(3, 0.8, 4, 4), shared(2, 1.4, 3, 5), shared(3, 0.9, 4, 4, "refuse"),
-], ids=["saturated", "shared", "overloaded", "refuse"])  # fmt: skip
+    saturated(3, 6), shared(3, 0.8, 4, 4), shared(3, 0.2, 4, 8), shared(2, 1.4, 3, 5), shared(3, 0.9, 4, 4, "refuse"),
+], ids=["saturated", "shared", "light", "overloaded", "refuse"])  # fmt: skip
 @pytest.mark.parametrize("loss", [0.2, 0.05, 0.001])
 @pytest.mark.parametrize("budget", [None, 4e-3, 8e-3])
 def test_against_every_queue_length(engine: qt.Engine, loss: float, budget: float | None) -> None:
@@ -114,6 +124,32 @@ def test_waits() -> None:
     assert y.steady is not None
     assert y.steady.wait_quantile(0.99) <= 1e-4
     assert qt.solve(with_queue_length(engine, y.lower - 1)).wait_quantile(0.99) > 1e-4
+
+
+def test_waits_are_followed_as_long_as_asked() -> None:
+    """A wait's survival is the same whether its law was followed to the end before, or only so far."""
+    service = qt.Hyperexponential.balanced(mean=1e-3, scv=4.0)
+    engine = qt.Engine([qt.Disk(qt.Poisson(1400.0), buffer=64)] * 2, qt.Device(servers=3, service=service))
+    whole, part = qt.solve(engine), qt.solve(engine)
+    for p in (0.5, 0.9, 0.99):
+        t = whole.wait_quantile(p)
+        assert part.wait_survival(t) == pytest.approx(1.0 - p, rel=1e-9)
+        assert part.wait_survival(t) == pytest.approx(whole.wait_survival(t), rel=1e-13)
+
+
+def test_nothing_is_solved_where_theory_forbids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Q that could not carry the load, and above the servers none twice."""
+    asked: list[int | None] = []
+    throughput = optimum.throughput
+
+    def counted(engine: qt.Engine) -> float:
+        asked.append(engine.queue_length)
+        return float(throughput(engine))
+
+    monkeypatch.setattr(optimum, "throughput", counted)
+    z = qt.optimal_queue_length(shared(4, 0.9, 16, 64), max_throughput_loss=0.01)
+    assert z.lower == 15
+    assert set(asked) <= {None, 15, 16}
 
 
 def test_power_of_a_saturated_device_is_where_it_is_just_full() -> None:
@@ -217,7 +253,7 @@ def test_slots_that_the_drain_allows() -> None:
 
 def test_integer_rule_is_whole_and_bounded() -> None:
     rule = partial(integer_rule, ring_sizes=4096, disks=16, latency_ns=1_000_000, rate=16_000)
-    assert rule(devices=16) == 196
+    assert rule(devices=16) == 194
     assert rule(devices=1) == 18
     assert rule(devices=1, budget_ns=1) == 1
     previous = 0
@@ -231,17 +267,68 @@ def test_integer_rule_is_whole_and_bounded() -> None:
         integer_rule(ring_sizes=8, disks=4, devices=4, latency_ns=0, rate=10**6)
 
 
-@settings(max_examples=200, deadline=None)
+class Int64(int):
+    """A whole number that does not exceed 64 bits with its sign, nor does any that comes of it."""
+
+    def __new__(cls, value: int) -> Int64:
+        assert -(2**63) <= value < 2**63, f"{value} overflows"
+        return super().__new__(cls, value)
+
+
+def _checked(operation: str) -> Any:
+    of = getattr(int, operation)
+    return lambda a, b: Int64(of(a, b))
+
+
+for _operation in ("add", "sub", "mul", "floordiv", "mod", "lshift"):
+    for _name in (f"__{_operation}__", f"__r{_operation}__"):
+        setattr(Int64, _name, _checked(_name))
+
+
+@settings(max_examples=500, deadline=None)
 @given(
-    rings=st.integers(1, 2**20), disks=st.integers(1, 1024), own=st.booleans(), latency=st.integers(1, 10**10),
+    rings=st.integers(1, 2**20), disks=st.integers(1, 2**20), own=st.booleans(), latency=st.integers(10**3, 10**10),
     rate=st.integers(1, 10**7), budget=st.integers(1, 10**11),
 )  # fmt: skip
+@example(rings=2**20, disks=1, own=False, latency=10**10, rate=10**7, budget=10**11)
+@example(rings=2**20, disks=2, own=True, latency=10**10, rate=10**7, budget=10**11)
+@example(rings=2**20, disks=2**20, own=True, latency=10**10, rate=10**7, budget=10**11)
 def test_integer_rule_fits_64_bits(rings: int, disks: int, own: bool, latency: int, rate: int, budget: int) -> None:
-    """A longer budget never shortens the queue, and no queue is longer than without one."""
-    rule = partial(
-        integer_rule, ring_sizes=rings, disks=disks, devices=disks if own else 1, latency_ns=latency, rate=rate
-    )
-    assert 1 <= rule(budget_ns=budget) <= rule(budget_ns=2 * budget) <= rule() <= rings
+    """No number on the way overflows. A longer budget never shortens the queue, and none is longer than without."""
+
+    def rule(budget: int | None) -> int:
+        def checked(name: str, value: int) -> Int64:
+            return Int64(arguments.count(name, value))
+
+        with (
+            mock.patch.object(integer_rule_module, "count", checked),
+            mock.patch.object(integer_rule_module, "isqrt", lambda n: Int64(math.isqrt(n))),
+        ):
+            return integer_rule(
+                ring_sizes=rings, disks=disks, devices=disks if own else 1, latency_ns=latency, rate=rate,
+                budget_ns=budget,
+            )  # fmt: skip
+
+    assert 1 <= rule(budget) <= rule(2 * budget if budget <= 5 * 10**10 else 10**11) <= rule(None) <= rings
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_integer_rule_in_c_is_the_same(tmp_path: Path) -> None:
+    source = Path(__file__).parents[1] / "validation" / "integer_rule.c"
+    library = tmp_path / "integer_rule.so"
+    flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run(["cc", *flags, "-o", library, source], check=True)
+    in_c = ctypes.CDLL(str(library)).queue_length
+    in_c.argtypes, in_c.restype = [ctypes.c_int64] * 6, ctypes.c_int64
+    high = np.log([2**20, 2**12, 10**10, 10**7, 10**11])
+    low = np.log([1, 1, 10**3, 1, 1])
+    cases = np.exp(np.random.default_rng(1).uniform(low, high, (5_000, 5))).astype(int).tolist()
+    for rings, disks, latency, rate, budget in cases:
+        for devices, limit in itertools.product((1, disks), (0, budget)):
+            rule = integer_rule(
+                ring_sizes=rings, disks=disks, devices=devices, latency_ns=latency, rate=rate, budget_ns=limit or None
+            )
+            assert in_c(rings, disks, devices, latency, rate, limit) == rule
 
 
 def test_curve_of_mixed_disks_and_its_picture(tmp_path: Path) -> None:

@@ -25,9 +25,10 @@ from typing import Any
 
 import qtheory as qt
 from qtheory.drain import drain_survival
+from qtheory.laws import Law
 from qtheory.sizing import integer_rule
 from qtheory.sizing.closed_forms import drain_limited, one_line, own_share
-from qtheory.sizing.optimum import UNSATURATED_LINE, least, throughput
+from qtheory.sizing.optimum import UNSATURATED_LINE, Limits, Search, least, throughput
 from qtheory.sizing.sweep import with_queue_length
 from qtheory.stations.square_root import square_root_staffing
 
@@ -40,9 +41,13 @@ PROBABILITY = 0.99
 
 STATED_SLOTS = {"one line": 1, "one line, 2 disks": 3, "square root": 2, "drain limited": 4}
 """Most slots by which a closed form is off, drain limited beyond 0.5 % of Q."""
-STATED_RULE = {"loss": 0.09, "drain": 0.10, "over budget": 0.20}
+STATED_RULE = {
+    "rings 64/256 own": {"loss": 0.33, "drain": 0.03, "over budget": 0.23},
+    "constant": {"loss": 0.0, "drain": 0.18, "over budget": 0.0},
+    "": {"loss": 0.02, "drain": 0.05, "over budget": 0.04},
+}
 """The integer rule: most throughput lost beyond the 5 %, most that its drain is longer than the optimum's, and most by
-which it misses a budget that some queue length meets."""
+which it misses a budget that some queue length meets; by how the names of the cases begin, the last for all others."""
 
 
 def saturated(disks: int, requests: int, servers: int = 1, shares: Any = "fifo") -> qt.Engine:
@@ -168,17 +173,40 @@ def closed_forms() -> Iterator[dict[str, Any]]:
 def rule_cases() -> Iterator[tuple[str, qt.Engine, int]]:
     """Name, engine and number of devices; rings of 64 and 256, 1 to 64 disks, 1 to 64 servers."""
     for n, k, c in itertools.product((1, 4, 16, 64), (64, 256), (1, 4, 16, 64)):
-        device = qt.Device(servers=c, service=EXPONENTIAL)
-        name = f"shared N={n} K={k} c={c}"
-        for load in (0.5, 0.9, 1.2):
-            disk = qt.Disk(qt.Poisson(load * c / SERVICE / n), buffer=k)
-            yield f"{name} Poisson {load}", qt.Engine([disk] * n, device, hold="ring"), 1
-        disk = qt.Disk(qt.Closed(32), buffer=k)
-        yield f"{name} saturated", qt.Engine([disk] * n, device, hold="ring"), 1
+        yield from _shared(f"shared N={n} K={k} c={c}", [k] * n, c, EXPONENTIAL, (0.5, 0.7, 0.9, 0.97, 1.2))
         disk = qt.Disk(qt.Closed(32, think_time=max(32 * n / c, 1.0) * SERVICE), buffer=k)
-        yield f"{name} closed", qt.Engine([disk] * n, device, hold="ring"), 1
-    for n, k, c in itertools.product((2, 4, 16, 64), (64, 256), (1, 4)):
+        yield f"shared N={n} K={k} c={c} closed", qt.Engine([disk] * n, _device(c), hold="ring"), 1
+    for n, k, c in itertools.product((2, 4, 16, 64), (64, 256), (1, 4, 16)):
         yield f"own N={n} K={k} c={c} saturated", saturated(n, k, c), n
+    for rings, c in itertools.product(([32, 256] * 2, [32, 256] * 8), (4, 16)):
+        yield from _shared(f"rings 32/256 N={len(rings)} c={c}", rings, c, EXPONENTIAL, (0.5, 0.9, 1.2))
+    for n, c in itertools.product((4, 16), (1, 4)):
+        disks = [*saturated(n // 2, 64, c).disks, *saturated(n // 2, 256, c).disks]
+        yield f"rings 64/256 own N={n} c={c} saturated", qt.Engine(disks, hold="ring"), n
+    laws: tuple[tuple[str, Law, tuple[int, ...]], ...] = (
+        ("hyperexponential scv 4", qt.Hyperexponential.balanced(mean=SERVICE, scv=4.0), (1, 4, 16)),
+        ("lognormal scv 2", qt.Lognormal(mean=SERVICE, scv=2.0), (1, 4)),
+        ("constant", qt.Deterministic(SERVICE), (1, 4)),
+    )
+    for name, law, servers in laws:
+        for c in servers:
+            yield from _shared(f"{name} N=4 K=64 c={c}", [64] * 4, c, law, (0.7, 1.2))
+
+
+def _shared(
+    name: str, rings: Sequence[int], servers: int, law: Law, loads: Sequence[float]
+) -> Iterator[tuple[str, qt.Engine, int]]:
+    """Disks with these rings at one device, at these loads and saturated with up to 32 requests each."""
+    device, n = qt.Device(servers=servers, service=law), len(rings)
+    for load in loads:
+        disks = [qt.Disk(qt.Poisson(load * servers / SERVICE / n), buffer=k) for k in rings]
+        yield f"{name} Poisson {load}", qt.Engine(disks, device, hold="ring"), 1
+    disks = [qt.Disk(qt.Closed(32), buffer=k) for k in rings]
+    yield f"{name} saturated", qt.Engine(disks, device, hold="ring"), 1
+
+
+def _device(servers: int) -> qt.Device:
+    return qt.Device(servers=servers, service=EXPONENTIAL)
 
 
 def rule() -> Iterator[dict[str, Any]]:
@@ -195,26 +223,29 @@ def rule() -> Iterator[dict[str, Any]]:
                 budget_ns=None if budget is None else budget * 1_000_000,
             )
             at = with_queue_length(engine, q)
-            limits: dict[str, Any] = {"drain_budget": None if budget is None else budget / 1e3}
-            best = qt.optimal_queue_length(engine, max_throughput_loss=LOSS, drain_probability=PROBABILITY, **limits)
+            limit = None if budget is None else budget / 1e3
+            # The optimum without the rest of its answer.
+            search = Search(engine, Limits(max_throughput_loss=LOSS, drain_budget=limit, drain_probability=PROBABILITY))
+            upper, _ = search.upper()
+            best = search.lower if search.feasible else None
             loss, drain = 1.0 - throughput(at) / full, _quantile(at)
             row = {
                 "case": name,
                 "budget_ms": budget or "",
                 "rule": q,
-                "optimum": best.queue_length or "",
-                "lower": best.lower,
-                "upper": best.upper,
+                "optimum": best or "",
+                "lower": search.lower,
+                "upper": upper,
                 "loss": _part(loss),
                 "drain_ms": _ms(drain),
                 "loss_regret": "",
                 "drain_regret": "",
                 "over_budget": "",
             }
-            if best.queue_length is not None:
+            if best is not None:
                 row["loss_regret"] = _part(max(loss - LOSS, 0.0))
-                row["drain_regret"] = _part(max(drain / _quantile(with_queue_length(engine, best.queue_length)) - 1, 0))
-            if budget is not None and best.upper >= 1:
+                row["drain_regret"] = _part(max(drain / _quantile(with_queue_length(engine, best)) - 1.0, 0.0))
+            if budget is not None and upper >= 1:
                 row["over_budget"] = _part(max(drain / (budget / 1e3) - 1.0, 0.0))
             yield row
 
@@ -239,17 +270,22 @@ def main() -> None:
         gap = abs(off["closed"] - off["numeric"])
         failed |= name in STATED_SLOTS and gap > max(STATED_SLOTS[name], 0.005 * off["numeric"])
     rows = _write("sizing_rule.csv", list(rule()))
-    for column, stated in (("loss_regret", "loss"), ("drain_regret", "drain"), ("over_budget", "over budget")):
-        chosen = [row for row in rows if row[column] != ""]
+    columns = (("loss_regret", "loss"), ("drain_regret", "drain"), ("over_budget", "over budget"))
+    for kind, (column, stated) in itertools.product(STATED_RULE, columns):
+        own = [row for row in rows if next(k for k in STATED_RULE if row["case"].startswith(k)) == kind]
+        chosen = [row for row in own if row[column] != ""]
         worst = max(chosen, key=lambda row: float(row[column]))
         large = sum(float(row[column]) > 0.01 for row in chosen)
-        print(f"rule, {stated}: {large} of {len(chosen)} cases above 1 %, worst {worst}; stated {STATED_RULE[stated]}")
-        failed |= float(worst[column]) > STATED_RULE[stated]
+        most = STATED_RULE[kind][stated]
+        print(f"rule, {kind or 'others'}, {stated}: {large} of {len(chosen)} above 1 %, worst {worst}; stated {most}")
+        failed |= float(worst[column]) > most
     sys.exit(failed)
 
 
 def _quantile(engine: qt.Engine) -> float:
-    """Drain quantile from the survival function alone."""
+    """Drain quantile, behind one line from the survival function alone."""
+    if engine.shared:
+        return qt.drain_time(engine).quantile(PROBABILITY)
     low, high = 0.0, SERVICE
     while drain_survival(engine, high) > 1.0 - PROBABILITY:
         low, high = high, 2.0 * high

@@ -52,7 +52,7 @@ def stationary(
     ----------
     up, within, down : functions of the level
         Rates from its states to those one level up (asked below `top`), within (off the diagonal), one level down
-        (asked above `bottom`); dense or sparse matrices.
+        (asked above `bottom`); dense or sparse matrices, and what goes up without a change of state as a vector.
     alike : function of the level
         The lowest level from which on, up to this one, `within`, `down` and what comes `up` into it are the same.
     above : ndarray, optional
@@ -73,11 +73,16 @@ def stationary(
     ratios: list[Floats] = [np.empty(0)] * (top + 1)
     back: Floats | float = 0.0 if above is None else above  # what comes back to the level from excursions above it
     level, held = top, 0.0
+    staying: Rates | None = None
+    falling: Rates | None = None
     while level > bottom:
-        here, below = dense(within(level)) + back, down(level)
-        if len(here) < SMALL:
-            below = dense(below)
-        ratio = _ratio(here, below, up(level - 1))
+        if (given := within(level)) is not staying:
+            staying, inside = given, dense(given)
+        if (given := down(level)) is not falling:
+            falling = given
+            below = dense(given) if len(inside) < SMALL else given
+            out = np.asarray(below.sum(axis=1)).ravel()
+        ratio = _into(up(level - 1), inverse(inside + back, out))
         held += ratio.nbytes
         if held > MOST_BYTES:
             raise ValueError(
@@ -86,7 +91,7 @@ def stationary(
         ratios[level] = ratio
         first = alike(level)
         higher = ratios[level + 1] if level < top else ratio[:0]
-        if first < level and higher.shape == ratio.shape and np.allclose(ratio, higher, rtol=CONVERGED, atol=0.0):
+        if first < level and _converged(ratio, higher):
             ratios[first:level] = [ratio] * (level - first)
             level = first
         back = ratio @ below
@@ -104,9 +109,16 @@ def stationary(
     return [weight * level for weight, level in zip(weights, law, strict=True)]
 
 
-def _ratio(here: Floats, below: Rates, into: Rates) -> Floats:
-    """U_{n−1} A_n^{-1}, from the rates within level n (the diagonal is ignored), down from it, and up into it."""
-    return np.asarray(into @ inverse(here, np.asarray(below.sum(axis=1)).ravel()))
+def _into(rates: Rates, times: Floats) -> Floats:
+    """Rates U into a level, or their diagonal, times the mean times spent there."""
+    return np.asarray(rates[:, None] * times if rates.ndim == 1 else rates @ times)
+
+
+def _converged(ratio: Floats, higher: Floats) -> bool:
+    """Whether the two are the same, up to rounding; a first entry that still moves says no at once."""
+    if higher.shape != ratio.shape or abs(ratio[0, 0] - higher[0, 0]) > CONVERGED * higher[0, 0]:
+        return False
+    return bool(np.all(np.abs(ratio - higher) <= CONVERGED * higher))
 
 
 def dense(matrix: Rates) -> Floats:

@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numba import njit
@@ -84,12 +85,17 @@ def merge_all(series: Sequence[NDArray[np.float64]], most: int) -> tuple[Group, 
     keys = [s.tobytes() for s in series]
     copies = Counter(keys)
     kinds = {key: kind for kind, key in enumerate(copies)}
-    leaves: dict[bytes, NDArray[np.float64]] = dict(zip(keys, series, strict=True))
-    level = [_power(Group(leaves[key], kind=kinds[key]), copies[key], most) for key in copies]
+    return _merged(tuple(copies.items()), most), [kinds[key] for key in keys]
+
+
+@lru_cache(maxsize=4)
+def _merged(copies: tuple[tuple[bytes, int], ...], most: int) -> Group:
+    """The series given as bytes, each so many times, merged: the same for every queue length, so it is kept."""
+    level = [_power(Group(np.frombuffer(key).copy(), kind=kind), n, most) for kind, (key, n) in enumerate(copies)]
     while len(level) > 1:
         pairs = [merge(a, b, most) for a, b in zip(level[::2], level[1::2], strict=False)]
         level = pairs + level[2 * len(pairs) :]
-    return level[0], [kinds[key] for key in keys]
+    return level[0]
 
 
 def merge(a: Group, b: Group, most: int, *, alike: bool = False) -> Group:

@@ -20,10 +20,13 @@ NEGLIGIBLE = 1e-27
 """Probabilities below this are dropped, so that a long line is followed only where the request can be."""
 
 
-def follow(line: Floats, stay: csr_array, step: csr_array, tail: float) -> tuple[Floats, Floats]:
+def follow(
+    line: Floats, stay: csr_array, step: csr_array, tail: float, ticks: int | None = None
+) -> tuple[Floats, Floats]:
     """Probability to be still in line after 0, 1, 2, ... ticks, until below `tail`; and to get through at each tick.
 
-    `stay` and `step` hold the probabilities of a tick within a row and to the row below.
+    At most `ticks` are followed if given. `stay` and `step` hold the probabilities of a tick within a row and to the
+    row below.
 
     Examples
     --------
@@ -34,21 +37,22 @@ def follow(line: Floats, stay: csr_array, step: csr_array, tail: float) -> tuple
     (array([1., 1., 0.]), array([0., 1.]))
     """
     waiting, through = _follow(
-        line.copy(), stay.indptr, stay.indices, stay.data, step.indptr, step.indices, step.data, tail, NEGLIGIBLE
-    )
+        line.copy(), stay.indptr, stay.indices, stay.data, step.indptr, step.indices, step.data, tail, NEGLIGIBLE,
+        -1 if ticks is None else ticks,
+    )  # fmt: skip
     return np.asarray(waiting), np.asarray(through)
 
 
 @njit(cache=True)
 def _follow(
     line: Any, stay_row: Any, stay_to: Any, stay_p: Any, step_row: Any, step_to: Any, step_p: Any,
-    tail: float, negligible: float,
+    tail: float, negligible: float, ticks: int,
 ) -> Any:  # fmt: skip
     first, rows, states = 0, line.shape[0], line.shape[1]
     waiting = [line.sum()]
     through = [0.0][:0]
     following = np.zeros(states)
-    while waiting[-1] > tail:
+    while waiting[-1] > tail and len(through) != ticks:
         while rows > first + 1 and line[rows - 1].max() < negligible:
             rows -= 1
         while first < rows - 1 and line[first].max() < negligible:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qtheory.markov.uniformization import at_ticks
+from qtheory.markov.uniformization import at_ticks, poisson_window
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -77,21 +77,45 @@ class PhaseServers:
 
     def sf(self, quantity: Quantity, t: float) -> float:
         """P(wait > t) or P(response > t)."""
-        clock, waiting, in_service = self._sequences
-        still = at_ticks(clock * t, waiting)
-        return still if quantity == "wait" else still + at_ticks(clock * t, in_service)
+        ticks = self._clock * t
+        if quantity == "response":
+            waiting, in_service = self._sequences
+            return at_ticks(ticks, waiting) + at_ticks(ticks, in_service)
+        first, weights = poisson_window(ticks)
+        return at_ticks(ticks, self._waiting(first + len(weights)))
+
+    def _waiting(self, ticks: int) -> NDArray[np.float64]:
+        """Probability to be in the line after each tick, for so many ticks or more: a long line takes long to clear."""
+        if not self._kept or ticks > self._kept[-1][0]:
+            ticks = 1 << ticks.bit_length()
+            self._kept.append((ticks, self._follow(ticks)[0]))
+        return self._kept[-1][1]
 
     @cached_property
-    def _sequences(self) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Clock rate; probability to be in the line, and in service, after each tick."""
+    def _kept(self) -> list[tuple[int, NDArray[np.float64]]]:
+        return []
+
+    @property
+    def _clock(self) -> float:
+        return max(float(self.leaving.max()), float(-np.diag(self.T).min()))
+
+    def _follow(self, ticks: int | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Probability to be in the line after each tick, and to get through with each."""
         from scipy.sparse import csr_array, diags_array
 
-        from qtheory.markov.phase_line import follow, serve
+        from qtheory.markov.phase_line import follow
 
-        clock = max(float(self.leaving.max()), float(-np.diag(self.T).min()))
+        clock = self._clock
         stay = csr_array(self.stay / clock + diags_array(1.0 - self.leaving / clock))
         used = np.flatnonzero(self.line.sum(axis=1) > TAIL)
         line = self.line[: int(used[-1]) + 1 if len(used) else 0]
-        waiting, through = follow(line, stay, csr_array(self.step / clock), TAIL)
+        return follow(line, stay, csr_array(self.step / clock), TAIL, ticks)
+
+    @cached_property
+    def _sequences(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Probability to be in the line, and in service, after each tick."""
+        from qtheory.markov.phase_line import serve
+
+        waiting, through = self._follow()
         entering = np.concatenate([[max(1.0 - float(self.line.sum()), 0.0)], through])
-        return clock, waiting, serve(entering, self.alpha, np.eye(len(self.T)) + self.T / clock, TAIL)
+        return waiting, serve(entering, self.alpha, np.eye(len(self.T)) + self.T / self._clock, TAIL)

@@ -13,7 +13,9 @@ most to the guests' own schedulers. Another rule may be given: `maximize="power"
 throughput over time in flight (Kleinrock 1979: keep the pipe just full), a function of the steady state any other
 trade-off.
 
-Q beyond the requests that can be outstanding changes nothing, which is where every search ends.
+Where not to look: Q slots carry at most Q/S requests a second (Little's law), so no Q below (1 − ε) X S loses less than
+ε. Before one shared device, slots beyond its servers change no throughput and no wait. And Q beyond the requests that
+can be outstanding changes nothing, which is where every search ends.
 """
 
 from __future__ import annotations
@@ -25,10 +27,13 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
+
 from qtheory.arguments import positive, probability, sequence
 from qtheory.drain import drain_survival, drain_time
 from qtheory.engine import Engine
 from qtheory.result import Result
+from qtheory.sizing.closed_forms import one_line
 from qtheory.sizing.sensitivity import Sensitivity, sensitivity
 from qtheory.sizing.sweep import with_disks, with_queue_length
 from qtheory.solve import choose, solve
@@ -231,8 +236,11 @@ class Search:
         self.natural = "a slot for each disk" if equal else "one request"
         self.state = cache(lambda q: solve(self.at(q)))
         self.unlimited = cache(lambda: throughput(with_queue_length(engine, None)))
+        waits = engine.shared and engine.caps is None and not equal and engine.hold != "refuse"
+        self.enough = (engine.devices[0].servers or self.last) if waits else self.last
+        self.floor = self._floor()
         self.constraints = self._constraints()
-        self.lower, self.binds_lower = self._lower(guess or _servers(engine))
+        self.lower, self.binds_lower = self._lower(guess or _guess(engine, limits))
         self.feasible = self.lower <= self.last and all(c.holds(self.lower) for c in self.constraints if c.rises)
 
     def at(self, q: int) -> Engine:
@@ -256,7 +264,9 @@ class Search:
             )
         if limits.max_wait_quantile is not None:
             p, longest = limits.max_wait_quantile
-            found.append(self._constraint("wait quantile", refuse, longest, lambda q: self.state(q).wait_quantile(p)))
+            found.append(
+                self._constraint("wait quantile", refuse, 1.0 - p, lambda q: self.state(q).wait_survival(longest))
+            )
         if limits.drain_budget is not None:
             budget = limits.drain_budget
             found.append(
@@ -273,6 +283,7 @@ class Search:
         values = self.seen.setdefault(name, {})
 
         def value(q: int) -> float:
+            q = q if name == "drain" else min(q, self.enough)
             if q not in values:
                 values[q] = ask(q)
             return values[q]
@@ -289,11 +300,20 @@ class Search:
                 return max(min(device.servers, last), self.first), UNSOLVED
         return last, "requests outstanding"
 
+    def _floor(self) -> int:
+        """No shorter queue can carry what is asked for, whatever the laws."""
+        means = [device.service.mean for device in self.engine.devices if device.service is not None]
+        if self.limits.max_throughput_loss is None or len(means) < len(self.engine.devices):
+            return self.first
+        least_part = 1.0 - self.limits.max_throughput_loss - 2.0 * ROUNDING
+        return min(max(math.ceil(least_part * self.unlimited() * min(means)), self.first), self.last)
+
     def _lower(self, guess: int) -> tuple[int, str]:
         lower, binds = self.first, self.natural
         for c in self.constraints:
             if not c.rises:
-                q = least(c.holds, self.first, self.last, max(guess, lower))
+                start = self.floor if c.name == "throughput loss" and self.enough < self.last else guess
+                q = least(c.holds, self.floor, self.last, max(start, lower))
                 if q > lower:
                     lower, binds = q, c.name
         return lower, binds
@@ -307,10 +327,29 @@ class Search:
                 continue
             met = c.holds(start)
             first, last = (start + 1, self.last) if met else (self.first, start)
+            if met and c.name == "drain" and self._ever(c, start):
+                continue
             q = least(lambda q, c=c: not c.holds(q), first, last, start + 1) - 1  # type: ignore[misc]
             if q < upper:
                 upper, binds = q, c.name
         return upper, binds
+
+    def _ever(self, drain: Constraint, start: int) -> bool:
+        """Whether the drain is met by every queue from `start` on, if that is soon told.
+
+        Where what is present does not depend on Q, a drain is longer behind a longer queue only if more than Q are
+        present: P(T > t) rises by no more than P(n > Q).
+        """
+        device, budget = self.engine.devices[0], self.limits.drain_budget
+        if self.enough == self.last or device.service is None or device.servers is None or budget is None:
+            return False
+        beyond = 1.0 - np.cumsum(self.state(self.enough).in_system_pmf)
+        few = np.flatnonzero(beyond <= 1e-3 * drain.limit)
+        q = max(int(few[0]), start, self.enough)
+        # What takes longer on average will not be met, and takes long to find.
+        if q * device.service.mean > 2.0 * budget * device.servers:
+            return False
+        return drain.value(q) + max(float(beyond[min(q, len(beyond) - 1)]), 0.0) <= drain.limit
 
     def against(self) -> list[str]:
         """The constraints whose values do not move in the direction that was taken for granted, in words."""
@@ -318,8 +357,7 @@ class Search:
         for c in self.constraints:
             values = [value for _, value in sorted(self.seen[c.name].items())]
             steps = [b - a if c.rises else a - b for a, b in pairwise(values)]
-            slack = ROUNDING * max(1.0 if c.name != "wait quantile" else c.limit, c.limit)
-            if any(step < -slack for step in steps):
+            if any(step < -ROUNDING for step in steps):
                 breaches.append(
                     f"the {c.name} does not only {'rise' if c.rises else 'fall'} with the queue length: the ends are "
                     "right next to them, but the limits may be met outside, or missed inside"
@@ -390,7 +428,7 @@ def power(state: SteadyState) -> float:
 
 def throughput(engine: Engine) -> float:
     """Throughput alone, by the method that `solve` takes, without what else it works out."""
-    from qtheory.solve import flow_equivalent, product_form  # numba loads here: not before it is asked
+    from qtheory.solve import flow_equivalent, phase_type, product_form  # numba loads here: not before it is asked
     from qtheory.solve.disk_by_disk import each, shares_nothing
 
     if shares_nothing(engine):
@@ -398,13 +436,18 @@ def throughput(engine: Engine) -> float:
     name, _ = choose(engine)
     if name == "product_form":
         return product_form.throughput(engine)
+    if name == "phase_type":
+        return phase_type.throughput(engine)
     if name == "flow_equivalent":
         return flow_equivalent.throughput(engine)
     return solve(engine).throughput
 
 
-def _servers(engine: Engine) -> int:
-    """Requests that the device or devices can serve at once."""
+def _guess(engine: Engine, limits: Limits) -> int:
+    """Where to begin: in closed form behind one line, else at what the device or devices can serve at once."""
+    if limits.max_throughput_loss is not None and not engine.shared and engine.shares == "fifo":
+        requests = min(disk.most for disk in engine.disks)
+        return math.ceil(one_line(disks=len(engine.disks), requests=requests, loss=limits.max_throughput_loss))
     devices = {engine.device: engine.device} if engine.device is not None else dict(enumerate(engine.devices))
     return sum(d.servers or len(d.curve or ()) for d in devices.values() if d is not None)
 
@@ -423,7 +466,7 @@ def _answer(engine: Engine, limits: Limits, maximize: Objective | None) -> Optim
         objective = power if maximize == "power" else maximize
         assert callable(objective)
         q = best(lambda q: objective(search.state(q)), search.lower, upper)
-    neighbours = [x for x in (q - 1, q + 1) if search.first <= x <= search.last]
+    neighbours = [x for x in (q - 1, q + 1) if search.floor <= x <= search.last]
     met = {x: all(c.holds(x) for c in search.constraints) for x in (*neighbours, q)}
     breaches = search.against()
     if any(ok != (search.lower <= x <= upper) for x, ok in met.items()) and not breaches:

@@ -3,6 +3,8 @@
 Load, service mean and its squared coefficient of variation are changed by a few per cent, up and down, and the optimum
 is looked for again. Another variability of an exponential law is a gamma law's below, balanced hyperexponential's
 above. Peakedness is not solved again but scaled, Q = a + (Q − a) √z: the square-root law of `closed_forms.py`.
+Markovian arrivals have no one parameter for it either: how long bursts last and how dense they are change it alike, and
+each changes the queue in its own way.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -209,7 +209,7 @@ class PhaseChain:
 
     def up(self, n: int) -> Floats:
         rates = self.accepting[n - self.number.constant]
-        return rates[:, None] * self.starts[n].toarray() if n < self.servers else np.diag(rates)
+        return rates[:, None] * self.starts[n].toarray() if n < self.servers else rates
 
     def within(self, n: int) -> csr_array:
         """Changes of phase; and requests of saturated disks that finish and come again."""
@@ -320,6 +320,17 @@ def solved_chain(engine: Engine, limit: int | None = None) -> tuple[PhaseChain, 
     There are no parts where disks are alike, but for two before few servers, and where the split is that of exponential
     service: beside saturated disks, and where following it takes too long.
     """
+    if engine.hold == "refuse":
+        return _solved(engine, limit)
+    # More slots than servers only move where requests wait: the chain is the same, and kept from one to the next.
+    _, slots = station_rates(engine, limit)
+    busy = min(slots, engine.devices[0].servers or slots)
+    chain, kinds, parts = _solved(Engine(engine.disks, engine.device, busy), None)
+    return replace(chain, slots=slots), kinds, parts
+
+
+@lru_cache(maxsize=4)
+def _solved(engine: Engine, limit: int | None) -> tuple[PhaseChain, list[list[int]], list[Part]]:
     chain = PhaseChain.of(engine, limit)
     kinds = _kinds(engine.disks)
     if len(engine.disks) == 2 and chain.servers <= FEW_SERVERS:
@@ -336,6 +347,11 @@ def solved_chain(engine: Engine, limit: int | None = None) -> tuple[PhaseChain, 
 def solve(engine: Engine) -> SteadyState:
     """Solve an engine with one shared device of phase-type service and one FIFO line."""
     return answer(engine, *solved_chain(engine))
+
+
+def throughput(engine: Engine) -> float:
+    """Throughput alone, without the laws of the disks."""
+    return float(solved_chain(engine)[0].finishing.sum())
 
 
 def answer(

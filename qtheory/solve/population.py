@@ -40,6 +40,7 @@ class Population:
         """Σ_n weights[n] P(n_i = k | n), k = 0..most, for each disk."""
         if not weights.any():
             return [np.zeros(disk.most + 1) for disk in self.disks]
+        weights = np.where(weights < OUT_OF_REACH * weights.max(), 0.0, weights)
         found = {} if self.root is None else split_all(self.root, weights[self.constant :])
         kinds = iter(self.kinds)
         laws = []

@@ -106,6 +106,10 @@ class SteadyState(Result):
         """P(wait > 0), over accepted requests of all disks; ValueError where the law of the wait is not known."""
         return sum(weight * law.sf("wait", 0.0) for weight, law in self._laws("delay_probability"))
 
+    def wait_survival(self, t: float) -> float:
+        """P(wait > t) [t in s], over accepted requests of all disks."""
+        return sum(weight * law.sf("wait", t) for weight, law in self._laws("wait_survival"))
+
     def wait_quantile(self, p: float) -> float:
         """Time t [s] with P(wait <= t) >= p, over accepted requests of all disks; 0 < p < 1."""
         return quantile(self._laws("wait_quantile"), "wait", probability("p", p))
