@@ -9,18 +9,22 @@ The queue length Q is the one knob behind both questions: throughput bounds it f
     integer_rule.py  one rule in whole numbers, for a block layer
     rules.py         the rules that are deployed
     curve.py         the optimum against the number of disks, beside them
+    host_budget.py   the AIO slots of a host, divided among its engines
 """
 
 from qtheory.sizing.curve import SizingCurve, sizing_curve
+from qtheory.sizing.host_budget import HostBudget, host_budget
 from qtheory.sizing.integer_rule import integer_rule
 from qtheory.sizing.optimum import OptimalQueueLength, optimal_queue_length
 from qtheory.sizing.sweep import OperatingPoint, disk_count_sweep, queue_length_sweep, with_disks
 
 __all__ = [
+    "HostBudget",
     "OperatingPoint",
     "OptimalQueueLength",
     "SizingCurve",
     "disk_count_sweep",
+    "host_budget",
     "integer_rule",
     "optimal_queue_length",
     "queue_length_sweep",
