@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -159,3 +160,164 @@ def test_bad_budgets_are_refused() -> None:
     for wrong in ({"slots": 0}, {"slots": 1.5}, {"max_throughput_loss": 0.0}, {"when_short": "luck"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             qt.host_budget([own(2, 4)], **wrong)  # type: ignore[arg-type]
+
+
+def split(engine: qt.Engine, members: Sequence[int]) -> qt.Engine:
+    return qt.Engine([engine.disks[i] for i in members], None, engine.queue_length, engine.hold, engine.shares)
+
+
+def every_assignment(engine: qt.Engine, laws: Sequence[qt.Law], threads: int, minimize: str, most: float) -> float:
+    """The least value over all threads^disks assignments, by the textbook station and the front door."""
+    n = len(engine.disks)
+    rates = [qt.solve(split(engine, [i])).throughput for i in range(n)]
+
+    @cache
+    def responses(members: tuple[int, ...]) -> list[float]:
+        total = sum(rates[i] for i in members)
+        service = qt.Mixture([laws[i] for i in members], [rates[i] for i in members])
+        wait = qt.stations.mg1(arrival_rate=total, service=service).mean_wait
+        state = qt.solve(split(engine, members))
+        return [wait + laws[i].mean + disk.mean_response for i, disk in zip(members, state.disks, strict=True)]
+
+    alone = [responses((i,))[0] for i in range(n)]
+    best = math.inf
+    for assignment in itertools.product(range(threads), repeat=n):
+        parts = [tuple(i for i in range(n) if assignment[i] == t) for t in range(threads)]
+        loads = [sum(rates[i] * laws[i].mean for i in part) for part in parts]
+        if max(loads) > most or max(loads) >= 1.0:
+            continue
+        if minimize == "utilization":
+            best = min(best, max(loads))
+            continue
+        seen = {i: r for part in parts if part for i, r in zip(part, responses(part), strict=True)}
+        if minimize == "response":
+            best = min(best, sum(rates[i] * seen[i] for i in range(n)) / sum(rates))
+        else:
+            best = min(best, max(seen[i] / alone[i] for i in range(n)))
+    return best
+
+
+def guest(rates: Sequence[float], slots: int | None = None) -> qt.Engine:
+    """Open disks with a device each."""
+    device = qt.Device(servers=8, service=qt.Exponential(mean=100e-6))
+    return qt.Engine([qt.Disk(qt.Poisson(rate), buffer=64, device=device) for rate in rates], queue_length=slots)
+
+
+UNEQUAL = (30e3, 22e3, 18e3, 9e3, 9e3)
+CPU = (
+    qt.Exponential(mean=8e-6),
+    qt.Deterministic(12e-6),
+    qt.Gamma(mean=10e-6, scv=4.0),
+    *[qt.Erlang(2, mean=20e-6)] * 2,
+)
+
+
+@pytest.mark.parametrize("minimize", ["response", "slowdown", "utilization"])
+@pytest.mark.parametrize(("threads", "most"), [(1, 1.0), (2, 1.0), (3, 1.0), (3, 0.45), (5, 1.0)])
+def test_assignment_against_every_assignment(minimize: Any, threads: int, most: float) -> None:
+    best = every_assignment(guest(UNEQUAL), CPU, threads, minimize, most)
+    limits = {"max_utilization": most} if most < 1.0 else {}
+    a = qt.assign_iothreads(guest(UNEQUAL), cpu_time=CPU, threads=threads, minimize=minimize, **limits)
+    assert a.feasible == math.isfinite(best)
+    assert a.value == pytest.approx(best, rel=1e-9)
+    if a.feasible:
+        assert a.exact
+        assert a.lower_bound == a.value
+        assert len(a.assignment) == 5
+        assert set(a.assignment) <= set(range(threads))
+        assert len(a.utilizations) == len(a.mean_waits) == threads
+    else:
+        assert (a.fewest, a.assignment) == (None, ())
+        assert "no assignment" in a.warnings[0]
+
+
+def test_assignment_behind_a_line_against_every_assignment() -> None:
+    device = qt.Device(servers=2, service=qt.Exponential(mean=1e-3))
+    deep, shallow = (qt.Disk(qt.Closed(k), buffer=k, device=device) for k in (24, 2))
+    engine = qt.Engine([deep, shallow, deep, shallow], queue_length=8)
+    cpu = [qt.Exponential(mean=50e-6)] * 4
+    for minimize in ("response", "slowdown"):
+        a = qt.assign_iothreads(engine, cpu_time=cpu[0], threads=2, minimize=minimize)  # type: ignore[arg-type]
+        assert a.value == pytest.approx(every_assignment(engine, cpu, 2, minimize, 1.0), rel=1e-9)
+    # Deep disks together, shallow ones together: the line of a deep disk is not for a shallow one.
+    assert a.assignment[0] == a.assignment[2] != a.assignment[1] == a.assignment[3]
+    assert max(a.slowdowns) < 2.5
+    mixed = qt.solve(qt.Engine([deep, shallow], queue_length=8)).disks[1]
+    apart = qt.solve(qt.Engine([shallow, shallow], queue_length=8)).disks[0]
+    assert mixed.mean_response > 2.0 * apart.mean_response
+
+
+@settings(max_examples=20)
+@given(
+    rates=st.lists(st.floats(100.0, 60e3), min_size=1, max_size=7),
+    threads=st.integers(1, 4),
+    minimize=st.sampled_from(["response", "utilization"]),
+)
+def test_search_is_within_its_bounds(rates: list[float], threads: int, minimize: Any) -> None:
+    """What is found beyond the exact method's reach, on cases within it."""
+    from qtheory.sizing import iothreads
+
+    cpu = qt.Exponential(mean=10e-6)
+    exact = qt.assign_iothreads(guest(rates), cpu_time=cpu, threads=threads, minimize=minimize)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(iothreads, "WORK", 0)
+        found = qt.assign_iothreads(guest(rates), cpu_time=cpu, threads=threads, minimize=minimize)
+    if not found.feasible:
+        assert min(1.0, sum(exact.utilizations)) > 0.7 or not exact.feasible
+        return
+    assert exact.feasible
+    assert not found.exact
+    assert found.lower_bound * (1.0 - 1e-9) <= exact.value <= found.value * (1.0 + 1e-9)
+    assert found.value <= exact.value * (1.0 + found.error_bounds["value"] + 1e-9)
+    if minimize == "utilization":
+        assert found.error_bounds["value"] <= 1.0 / 3.0
+    more = qt.assign_iothreads(guest(rates), cpu_time=cpu, threads=threads + 1, minimize=minimize)
+    assert more.value <= exact.value * (1.0 + 1e-12)
+    loads = [
+        sum(rate * 10e-6 for rate, t in zip(rates, found.assignment, strict=True) if t == u) for u in range(threads)
+    ]
+    assert found.utilizations == pytest.approx(loads, rel=1e-3)
+
+
+def test_fewest_threads() -> None:
+    """Sixteen disks of 0.2 of a thread each: five on a thread would be full, four are 0.8."""
+    engine, cpu = guest([20e3] * 16), qt.Deterministic(10e-6)
+    assert qt.assign_iothreads(engine, cpu_time=cpu).fewest == 4
+    assert qt.assign_iothreads(engine, cpu_time=cpu, max_utilization=0.65).fewest == 6
+    a = qt.assign_iothreads(engine, cpu_time=cpu, max_wait_quantile=(0.99, 40e-6))
+    assert a.fewest is not None
+    assert a.fewest == a.threads > 4
+    heaviest = 20e3 * max(a.assignment.count(t) for t in range(a.threads))
+    assert qt.stations.mg1(arrival_rate=heaviest, service=cpu).wait_quantile(0.99) <= 40e-6
+    fuller = 20e3 * -(-16 // (a.threads - 1))
+    assert fuller * 10e-6 >= 1.0 or qt.stations.mg1(arrival_rate=fuller, service=cpu).wait_quantile(0.99) > 40e-6
+    spare = qt.assign_iothreads(engine, cpu_time=cpu, threads=20)
+    assert (len(spare.utilizations), spare.fewest) == (20, 4)
+    assert sorted(spare.assignment) == sorted(set(spare.assignment))
+
+
+def test_disks_of_one_device_and_a_rate_of_closed_guests() -> None:
+    disk = qt.Disk(qt.Closed(16), buffer=16)
+    engine = qt.Engine([disk] * 4, qt.Device(servers=4, service=qt.Exponential(mean=1e-3)), 64)
+    a = qt.assign_iothreads(engine, cpu_time=qt.Exponential(mean=20e-6), threads=2)
+    assert a.utilizations == pytest.approx((0.04, 0.04))
+    assert a.mean_responses == pytest.approx([16e-3 + 20e-6 + a.mean_waits[0]] * 4)
+    assert any("not modelled" in warning for warning in a.warnings)
+
+
+def test_bad_assignments_are_refused() -> None:
+    engine, cpu = guest([1e3, 2e3]), qt.Exponential(mean=1e-6)
+    for wrong, words in (
+        ({"threads": 0}, "threads"),
+        ({"minimize": "luck"}, "minimize"),
+        ({"max_utilization": 1.0}, "max_utilization"),
+        ({"max_wait_quantile": (0.9,)}, "max_wait_quantile"),
+        ({"max_wait_quantile": (0.9, -1.0)}, "max_wait_quantile"),
+        ({"cpu_time": [cpu]}, "cpu_time"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            qt.assign_iothreads(engine, **({"cpu_time": cpu} | wrong))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="cpu_time"):
+        qt.assign_iothreads(engine, cpu_time=1e-6)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="engine"):
+        qt.assign_iothreads(3, cpu_time=cpu)  # type: ignore[arg-type]
