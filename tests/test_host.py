@@ -73,6 +73,44 @@ def test_division_against_every_division(engines: list[qt.Engine], slots: int) -
         assert division.sufficient == (sum(division.wanted) <= slots)
 
 
+@pytest.mark.parametrize("slots", [1, 8, 20, 30])
+def test_division_with_thread_pools_against_every_division(slots: int) -> None:
+    """Six workers for an engine without slots: from 0 on the throughput with six, then that with more."""
+    engines = [own(4, 8), own(3, 6, servers=2, mean=2e-3), own(2, 16, mean=1e-4), own(4, 2)]
+    total, worst = np.zeros(slots + 1), np.zeros(slots + 1)
+    for engine in engines:
+        q = [max(q, 6) for q in range(slots + 1)]
+        rates = np.array([throughput(with_queue_length(engine, x)) for x in q])
+        losses = 1.0 - rates / throughput(with_queue_length(engine, None))
+        total = np.array([max(total[b - q] + rates[q] for q in range(b + 1)) for b in range(slots + 1)])
+        worst = np.array([min(max(worst[b - q], losses[q]) for q in range(b + 1)) for b in range(slots + 1)])
+    least = qt.host_budget(engines, slots=slots, max_throughput_loss=1e-6, thread_pool=6)
+    fair = qt.host_budget(engines, slots=slots, max_throughput_loss=1e-6, thread_pool=6, when_short="fairness")
+    assert least.queue_lengths is not None
+    assert fair.queue_lengths is not None
+    for division in (least.queue_lengths, fair.queue_lengths):
+        assert sum(division) <= slots
+        assert all(q == 0 or q > 6 for q in division)
+    found = sum(throughput(with_queue_length(e, max(q, 6))) for e, q in zip(engines, least.queue_lengths, strict=True))
+    assert found <= total[slots] * (1.0 + 1e-12)
+    assert total[slots] <= found * (1.0 + least.error_bounds["total_throughput"] + 1e-12)
+    assert least.error_bounds["total_throughput"] < 0.02
+    assert max(fair.throughput_losses) == pytest.approx(worst[slots], rel=1e-9, abs=1e-12)
+
+
+def test_the_constant_is_not_better_than_a_division_with_thread_pools() -> None:
+    """Too few slots: 1024 for two engines and pools for 38 beat slots for all, but not slots where they count."""
+    engines = [own(16, 64), own(8, 64, servers=4)] * 20
+    short = qt.host_budget(engines, slots=2048, max_throughput_loss=0.02)
+    assert short.throughput_loss is not None
+    assert short.throughput_loss > short.constant_loss
+    assert any("see thread_pool" in warning for warning in short.warnings)
+    pools = qt.host_budget(engines, slots=2048, max_throughput_loss=0.02, thread_pool=64)
+    assert pools.throughput_loss is not None
+    assert pools.throughput_loss < 0.8 * pools.constant_loss
+    assert qt.host_budget([own(2, 8)] * 3, slots=1, thread_pool=64).most_engines is None
+
+
 def test_steps_beyond_the_resolution_are_bounded() -> None:
     """Where queue lengths are skipped, the division is within its own bound of the best, one slot after the other."""
     engines = [own(8, 32), own(6, 64, mean=5e-4)]
@@ -221,7 +259,8 @@ def test_assignment_against_every_assignment(minimize: Any, threads: int, most: 
     assert a.feasible == math.isfinite(best)
     assert a.value == pytest.approx(best, rel=1e-9)
     if a.feasible:
-        assert a.exact
+        assert a.proved
+        assert not a.exact
         assert a.lower_bound == a.value
         assert len(a.assignment) == 5
         assert set(a.assignment) <= set(range(threads))
@@ -266,7 +305,8 @@ def test_search_is_within_its_bounds(rates: list[float], threads: int, minimize:
         assert min(1.0, sum(exact.utilizations)) > 0.7 or not exact.feasible
         return
     assert exact.feasible
-    assert not found.exact
+    assert exact.proved
+    assert not found.proved
     assert found.lower_bound * (1.0 - 1e-9) <= exact.value <= found.value * (1.0 + 1e-9)
     assert found.value <= exact.value * (1.0 + found.error_bounds["value"] + 1e-9)
     if minimize == "utilization":
@@ -294,6 +334,19 @@ def test_fewest_threads() -> None:
     spare = qt.assign_iothreads(engine, cpu_time=cpu, threads=20)
     assert (len(spare.utilizations), spare.fewest) == (20, 4)
     assert sorted(spare.assignment) == sorted(set(spare.assignment))
+
+
+def test_exact_is_said_of_what_has_product_form() -> None:
+    cpu = qt.Exponential(mean=10e-6)
+    assert qt.assign_iothreads(guest([20e3] * 3), cpu_time=cpu, threads=2).exact
+    for a in (
+        qt.assign_iothreads(guest([20e3] * 3), cpu_time=qt.Deterministic(10e-6), threads=2),
+        qt.assign_iothreads(guest([20e3] * 3, slots=16), cpu_time=cpu, threads=2),
+        qt.assign_iothreads(guest([90e3] * 1), cpu_time=cpu, threads=2),
+    ):
+        assert a.proved
+        assert not a.exact
+        assert a.error_bounds["mean_response"] >= 0.08
 
 
 def test_disks_of_one_device_and_a_rate_of_closed_guests() -> None:

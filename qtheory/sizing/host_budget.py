@@ -18,16 +18,22 @@ X_i is solved at every q up to RESOLUTION and in steps of q/RESOLUTION beyond; i
 the next, as it only rises: the bound holds for all q, and is what `error_bound` reports. What an engine does beyond its
 throughput without a limit is not counted. Equal engines end within one slot where that loses nothing.
 
+An engine without slots runs on its thread pool. With `thread_pool` workers X_i(q) is X_i(max(q, workers)) from q = 0
+on, which is convex at first: the hull knows which engines are better left without. What a worker costs the host is not
+modelled, so this has to be asked for.
+
 **The fairest division** has the least worst relative loss. Each loss falls with Q, so the slots needed for a worst loss
 of ε fall with ε: bisection, then what is left slot by slot to the worst off. This is optimal without concavity.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Literal
 
@@ -59,13 +65,14 @@ class HostBudget(Result):
     sufficient : bool
         Whether all get what they want.
     queue_lengths : tuple of int or None
-        The division; None when there is not even a slot for each engine (for each disk, with equal shares).
+        The division, 0 for a thread pool; None when there is not even a slot for each engine (for each disk, with equal
+        shares).
     throughput_losses : tuple of float
         Of each engine at its queue length, relative to no limit; empty without a division.
     throughput_loss : float or None
         Of all together.
-    most_engines : int
-        How many engines, the given ones repeated cyclically, the slots are enough for.
+    most_engines : int or None
+        How many engines, the given ones repeated cyclically, the slots are enough for; None when none wants any.
     constant_losses : tuple of float
         What each loses as QEMU does it: 1024 slots while they last, then a thread pool of 64; always one line.
     constant_loss : float
@@ -80,7 +87,7 @@ class HostBudget(Result):
     queue_lengths: tuple[int, ...] | None
     throughput_losses: tuple[float, ...]
     throughput_loss: float | None
-    most_engines: int
+    most_engines: int | None
     constant_losses: tuple[float, ...]
     constant_loss: float
     constant_engines: int
@@ -92,6 +99,7 @@ def host_budget(
     slots: int = AIO_MAX_NR,
     max_throughput_loss: float = 0.01,
     when_short: Literal["throughput", "fairness"] = "throughput",
+    thread_pool: int = 0,
 ) -> HostBudget:
     """Divide `slots` AIO slots among the engines of a host; their own queue lengths are ignored.
 
@@ -105,6 +113,8 @@ def host_budget(
         That each engine may lose to its queue length, a fraction.
     when_short : "throughput" or "fairness"
         When there are not slots enough for that: lose the least in total, or make the worst loss the least.
+    thread_pool : int
+        Workers of an engine that gets no slots, 64 in QEMU; 0: each engine must have slots.
 
     Returns
     -------
@@ -137,11 +147,12 @@ def host_budget(
             raise TypeError(f"engines[{i}] must be a qt.Engine, not {engine!r}")
     budget, loss = count("slots", slots), arguments.probability("max_throughput_loss", max_throughput_loss)
     choice("when_short", when_short, ("throughput", "fairness"))
+    workers = count("thread_pool", thread_pool, least=0)
 
-    kinds = {engine: Supply(engine) for engine in dict.fromkeys(members)}
+    kinds = {engine: Supply(engine, workers) for engine in dict.fromkeys(members)}
     optima = {engine: optimal_queue_length(engine, max_throughput_loss=loss) for engine in kinds}
     supplies = [kinds[engine] for engine in members]
-    wanted = tuple(optima[engine].lower for engine in members)
+    wanted = tuple(kinds[engine].used(optima[engine].lower) for engine in members)
     sufficient = sum(wanted) <= budget
     gap, method = 0.0, "smallest queue length of each"
     given: list[int] | None
@@ -155,9 +166,11 @@ def host_budget(
     else:
         given = _fairest(supplies, budget)
         method = "least worst loss by bisection"
+    if given is not None:
+        given = [supply.used(q) for supply, q in zip(supplies, given, strict=True)]
     constant_engines = budget // LINUX_AIO_MAX_EVENTS
     constant = [
-        supply.as_qemu(LINUX_AIO_MAX_EVENTS if i < constant_engines else THREAD_POOL_MAX_THREADS)
+        supply.one_line(LINUX_AIO_MAX_EVENTS if i < constant_engines else THREAD_POOL_MAX_THREADS)
         for i, supply in enumerate(supplies)
     ]
     full = sum(supply.full for supply in supplies)
@@ -172,9 +185,10 @@ def host_budget(
             "not even one for each engine, or each disk with equal shares" if given is None
             else "what is lost is more than what was allowed"
         ))  # fmt: skip
+    if given is not None and sum(constant) > sum(rates) * (1.0 + ROUNDING) and not sufficient:
+        warnings.append("1024 slots each lose less, as the thread pools of the others need none: see thread_pool")
     if falling:
         warnings.append("an engine has less throughput with more slots: the division was looked for as if none had")
-    whole, rest = divmod(budget, sum(wanted))
     return HostBudget(
         method=f"{method}; {', '.join(dict.fromkeys(z.method.split(',')[0] for z in optima.values()))}",
         exact=gap <= ROUNDING and not falling and all(z.exact for z in optima.values()),
@@ -186,7 +200,7 @@ def host_budget(
         queue_lengths=None if given is None else tuple(given),
         throughput_losses=tuple(1.0 - x / supply.full for x, supply in zip(rates, supplies, strict=False)),
         throughput_loss=None if given is None else 1.0 - sum(rates) / full,
-        most_engines=whole * len(members) + _fitting(wanted, rest),
+        most_engines=_most_engines(wanted, budget),
         constant_losses=tuple(1.0 - x / supply.full for x, supply in zip(constant, supplies, strict=True)),
         constant_loss=1.0 - sum(constant) / full,
         constant_engines=constant_engines,
@@ -196,18 +210,24 @@ def host_budget(
 class Supply:
     """Throughput of one engine against its slots."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.first = len(engine.disks) if engine.shares == "equal" else 1
+    def __init__(self, engine: Engine, workers: int) -> None:
+        self.engine, self.workers = engine, workers
+        self.first = 0 if workers else len(engine.disks) if engine.shares == "equal" else 1
         self.last = len(engine.disks) * max(d.most for d in engine.disks) if engine.shares == "equal" else engine.most
         self.solved: dict[int, float] = {}
         self.full = throughput(with_queue_length(engine, None))
+        self.one_line = cache(self._one_line)
 
     def rate(self, q: int) -> float:
-        """Throughput with q slots."""
+        """Throughput with q slots, or on the thread pool where that has more workers."""
         if q not in self.solved:
-            self.solved[q] = throughput(with_queue_length(self.engine, q))
+            pool = self.one_line(self.workers) if self.workers else 0.0
+            self.solved[q] = pool if q <= self.workers else max(throughput(with_queue_length(self.engine, q)), pool)
         return self.solved[q]
+
+    def used(self, q: int) -> int:
+        """Of q slots those that are of use: none where the thread pool has as many workers."""
+        return q if q > self.workers else 0
 
     @property
     def falls(self) -> bool:
@@ -215,17 +235,15 @@ class Supply:
         rates = [rate for _, rate in sorted(self.solved.items())]
         return any(b < a * (1.0 - ROUNDING) for a, b in pairwise(rates))
 
-    def as_qemu(self, length: int) -> float:
-        """Throughput with one line for `length` slots."""
-        if self.engine.shares == "fifo":
-            return self.rate(min(length, self.last))
+    def _one_line(self, length: int) -> float:
+        """Throughput with one line for `length` slots, as QEMU has it."""
         return throughput(Engine(self.engine.disks, self.engine.device, length, self.engine.hold, "fifo"))
 
     def points(self) -> list[tuple[int, float]]:
         """(q, X(q)) at every q up to RESOLUTION, in relative steps beyond, up to where nothing is lost."""
         found, q = [(self.first, self.rate(self.first))], self.first
         while q < self.last and found[-1][1] < self.full * (1.0 - ROUNDING):
-            q = min(q + max(1, q // RESOLUTION), self.last)
+            q = min(self.workers if q < self.workers else q + max(1, q // RESOLUTION), self.last)
             found.append((q, self.rate(q)))
         return found
 
@@ -260,12 +278,18 @@ def _most_throughput(supplies: Sequence[Supply], budget: int) -> tuple[list[int]
     pieces.sort(key=lambda piece: -piece[0])
     given = [supply.first for supply in supplies]
     left, price = budget - sum(given), 0.0
+    ended: set[int] = set()
     for slope, width, i in pieces:
-        given[i] += min(width, left)
-        if width > left:
-            price = slope
-            break
-        left -= width
+        if i in ended:
+            continue
+        supply, part = supplies[i], min(width, left)
+        if part < width:
+            # The first that does not fit sets the price. Part of a convex piece may gain nothing: it is left to others.
+            price = price or slope
+            ended.add(i)
+            part = part if supply.rate(given[i] + part) > supply.rate(given[i]) else 0
+        given[i] += part
+        left -= part
     _level(supplies, given)
     total = sum(supply.rate(q) for supply, q in zip(supplies, given, strict=True))
     worth = {
@@ -317,10 +341,9 @@ def _fairest(supplies: Sequence[Supply], budget: int) -> list[int]:
     return given
 
 
-def _fitting(wanted: Sequence[int], slots: int) -> int:
-    """How many of the first fit."""
-    for n, q in enumerate(wanted):
-        slots -= q
-        if slots < 0:
-            return n
-    return len(wanted)
+def _most_engines(wanted: Sequence[int], slots: int) -> int | None:
+    """How many fit, repeated cyclically; None when any number does."""
+    if not any(wanted):
+        return None
+    whole, rest = divmod(slots, sum(wanted))
+    return whole * len(wanted) + sum(total <= rest for total in itertools.accumulate(wanted))

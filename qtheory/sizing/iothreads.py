@@ -37,8 +37,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from qtheory.arguments import choice, count, positive, probability, sequence
+from qtheory.arrivals import Poisson
 from qtheory.engine import Engine
-from qtheory.laws import Law, Mixture, law_of
+from qtheory.laws import Exponential, Law, Mixture, law_of
 from qtheory.result import Result
 from qtheory.sizing.optimum import ROUNDING
 from qtheory.solve import solve
@@ -47,6 +48,11 @@ from qtheory.stations import mg1
 if TYPE_CHECKING:
     from qtheory.solve.steady_state import SteadyState
 
+SERIES_ERROR = 0.08
+"""Largest relative error of a disk's mean response over the simulations of `validation/host.py`, half-widths left out:
+one thread, utilization to 0.9, open and closed guests, one visit and two."""
+NOTHING = 1e-9
+"""Blocking up to which a disk is taken to lose nothing."""
 WORK = 100_000
 """Most threads × ways to split the disks that are left, for the exact method."""
 Minimize: TypeAlias = Literal["response", "slowdown", "utilization"]
@@ -59,6 +65,8 @@ class IothreadAssignment(Result):
 
     Attributes
     ----------
+    proved : bool
+        Whether no other assignment is better by the model.
     feasible : bool
         Whether an assignment was found; what follows is empty when not.
     threads : int
@@ -75,6 +83,7 @@ class IothreadAssignment(Result):
         What was made the least, and what it cannot be below with these threads.
     """
 
+    proved: bool
     feasible: bool
     threads: int
     fewest: int | None
@@ -130,8 +139,8 @@ def assign_iothreads(
     >>> guest = qt.Engine([deep, deep, deep, shallow], queue_length=64)
     >>> cpu = qt.Exponential(mean=4e-6)
     >>> a = qt.assign_iothreads(guest, cpu_time=cpu, threads=2, minimize="slowdown")
-    >>> a.assignment, a.exact
-    ((0, 0, 0, 1), False)
+    >>> a.assignment, a.proved
+    ((0, 0, 0, 1), True)
     """
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
@@ -201,10 +210,7 @@ class Guest:
 
     def responses(self, counts: Counts) -> list[float]:
         """Of a disk of each kind present, over all [s]; of the others anything."""
-        slots, shares = self.engine.queue_length, self.engine.shares
-        present = sum(c * disk.most for c, (disk, *_) in zip(counts, self.kinds, strict=True))
-        apart = not self.engine.shared and shares == "fifo" and (slots is None or slots >= present)
-        at_engine = self.at_engine if apart else self._solved(counts)
+        at_engine = self.at_engine if self.apart(counts) else self._solved(counts)
         wait = self.wait(counts)
         return [wait + law.mean + response for law, (_, response) in zip(self.laws, at_engine, strict=True)]
 
@@ -244,12 +250,32 @@ class Guest:
         """The cost of several threads: all, or the worst."""
         return math.fsum(costs) if self.minimize == "response" else max(costs, default=0.0)
 
-    def _best(self, threads: int) -> tuple[float, tuple[Counts, ...], bool] | None:
-        """Least cost on at most so many threads, the disks on each, whether that is proved; None if not found."""
-        ways = math.prod((c + 1) * (c + 2) // 2 for c in self.counts)
-        proved = threads * ways <= WORK
-        cost, parts = self._placed(threads) if proved else self._searched(threads)
-        return None if cost == math.inf else (cost, parts, proved)
+    def proves(self, threads: int) -> bool:
+        """Whether so many threads are within reach of dynamic programming."""
+        return threads * math.prod((c + 1) * (c + 2) // 2 for c in self.counts) <= WORK
+
+    def _best(self, threads: int) -> tuple[float, tuple[Counts, ...]] | None:
+        """Least cost on at most so many threads, and the disks on each; None when none meets the limits."""
+        found = self._placed(threads) if self.proves(threads) else self._searched(threads)
+        return found if found[0] < math.inf else None
+
+    def apart(self, counts: Counts) -> bool:
+        """Whether these disks share nothing but the thread."""
+        slots = self.engine.queue_length
+        present = sum(c * disk.most for c, (disk, *_) in zip(counts, self.kinds, strict=True))
+        return not self.engine.shared and self.engine.shares == "fifo" and (slots is None or slots >= present)
+
+    @property
+    def in_product_form(self) -> bool:
+        """Whether thread and devices are known to be independent: Poisson, nothing lost, exponential, no line."""
+        return (
+            self.apart(self.counts)
+            and len(set(self.laws)) == 1
+            and isinstance(self.laws[0], Exponential)
+            and all(isinstance(disk.arrivals, Poisson) for disk, *_ in self.kinds)
+            and all(isinstance(law, Exponential) for law in self.engine.laws)
+            and all(state.blocking < NOTHING for state in self.states.values())
+        )
 
     def _placed(self, threads: int) -> tuple[float, tuple[Counts, ...]]:
         """By dynamic programming: the next thread takes some of the disks that are left, one of the first kind left."""
@@ -339,37 +365,42 @@ def _answer(guest: Guest, threads: int | None, fewest: int | None) -> IothreadAs
     warnings = [w for state in states for w in state.warnings]
     if guest.engine.shared and guest.engine.queue_length is not None:
         warnings.append("the threads' own lines before the shared device are not modelled: slots are taken to suffice")
+    exact = guest.in_product_form and all(state.exact for state in states)
+    if not exact:
+        bound += SERIES_ERROR
+        warnings.append("thread and engine are taken as independent, and the thread's arrivals as Poisson")
     n = len(guest.kind_of)
-    if threads is None or fewest is None:
-        used = min(threads or n, n)
-        warnings.insert(0, f"no assignment to {used} threads that meets the limits was found")
+    used = min(threads or n, n)
+    proved = guest.proves(used)
+    found = None if fewest is None else guest.best(used)
+    if found is None:
+        warnings.insert(0, f"no assignment to {used} threads {'meets the limits' if proved else 'was found that does'}")
         return IothreadAssignment(
             method="none", exact=False, error_bounds={"mean_response": bound}, warnings=tuple(dict.fromkeys(warnings)),
-            feasible=False, threads=threads or n, fewest=None, assignment=(), utilizations=(), mean_waits=(),
-            mean_responses=(), slowdowns=(), value=math.inf, lower_bound=math.inf,
+            proved=proved, feasible=False, threads=threads or n, fewest=None, assignment=(), utilizations=(),
+            mean_waits=(), mean_responses=(), slowdowns=(), value=math.inf, lower_bound=math.inf,
         )  # fmt: skip
-    found = guest.best(min(threads, n))
-    assert found is not None
-    cost, parts, proved = found
+    cost, parts = found
+    threads = used if threads is None else threads
     parts = (*parts, *((0,) * len(guest.kinds),) * (threads - len(parts)))
     members = [[t for t, part in enumerate(parts) for _ in range(part[k])] for k in range(len(guest.kinds))]
     assignment = tuple(members[k].pop(0) for k in guest.kind_of)
     responses = [guest.responses(part) if any(part) else [] for part in parts]
     seen = tuple(responses[t][k] for t, k in zip(assignment, guest.kind_of, strict=True))
-    least = cost if proved else guest.least(min(threads, n))
-    off = cost / least - 1.0
-    if guest.minimize == "utilization" and not proved:
-        off = min(off, 1.0 / 3.0 - 1.0 / (3.0 * threads))
+    least, off = cost, 0.0
     if not proved:
+        least = guest.least(used)
+        off = cost / least - 1.0
+        if guest.minimize == "utilization":
+            off = min(off, 1.0 / 3.0 - 1.0 / (3.0 * used))
         warnings.append("the assignment was searched for, not proved best; fewer threads may do as well")
-    if guest.minimize == "slowdown" and not proved:
-        warnings.append("the lower bound of the slowdown is no more than 1")
     scale = math.fsum(guest.rates[k] for k in guest.kind_of) if guest.minimize == "response" else 1.0
     return IothreadAssignment(
         method="dynamic programming" if proved else "longest first, moves and swaps",
-        exact=proved and all(state.exact for state in states),
+        exact=exact and proved,
         error_bounds={"mean_response": bound, "value": off},
         warnings=tuple(dict.fromkeys(warnings)),
+        proved=proved,
         feasible=True,
         threads=threads,
         fewest=fewest,
