@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qtheory as qt
+from qtheory.sizing import BatchCosts, batch_throughput, optimal_batch
+from qtheory.sizing.batching import PUBLISHED_ERROR
 from qtheory.sizing.host_budget import hull
+from qtheory.sizing.iothreads import SERIES_ERROR
 from qtheory.sizing.optimum import throughput
 from qtheory.sizing.sweep import with_queue_length
+
+RESULTS = Path(__file__).resolve().parents[1] / "validation" / "results"
 
 
 def own(disks: int, requests: int, mean: float = 1e-3, servers: int = 1, shares: Any = "fifo") -> qt.Engine:
@@ -374,3 +382,120 @@ def test_bad_assignments_are_refused() -> None:
         qt.assign_iothreads(engine, cpu_time=1e-6)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="engine"):
         qt.assign_iothreads(3, cpu_time=cpu)  # type: ignore[arg-type]
+
+
+COSTS = st.builds(
+    BatchCosts,
+    request=st.floats(1e-7, 1e-4),
+    call=st.floats(0.0, 1e-4),
+    growth=st.floats(0.0, 1e-7),
+    latency=st.floats(0.0, 1e-3),
+    device=st.floats(1e-7, 1e-4),
+)
+
+
+def round_by_round(costs: BatchCosts, outstanding: int, batch: int) -> float:
+    """Requests a second of a thread that pops all in batches, then reaps what the device completes one by one."""
+    work = costs.request + costs.call / batch + costs.growth * batch
+    now, device, completed = 0.0, 0.0, []
+    for popped in range(1, outstanding + 1):
+        now += work / 2.0
+        if popped % batch == 0 or popped == outstanding:
+            for _ in range(len(completed), popped):
+                device = max(device, now) + costs.device
+                completed.append(device)
+    for done in completed:
+        now = max(now, done) + work / 2.0
+    return outstanding / now
+
+
+@pytest.mark.parametrize("device", [1e-6, 2e-6, 4e-6, 8e-6])
+@pytest.mark.parametrize("batch", [1, 8, 32, 128, 512])
+def test_batches_against_a_thread_followed_round_by_round(device: float, batch: int) -> None:
+    costs = BatchCosts(request=3.6e-6, call=1.3e-6, growth=1.6e-9, latency=0.0, device=device)
+    held = batch_throughput(costs, outstanding=512, batch=batch, queues=4)
+    assert held == pytest.approx(round_by_round(costs, 512, batch), rel=0.005)
+    assert held <= batch_throughput(costs, outstanding=512, batch=batch, queues=1)
+
+
+@given(costs=COSTS, outstanding=st.integers(1, 600), queues=st.integers(1, 3))
+def test_properties_of_batches(costs: BatchCosts, outstanding: int, queues: int) -> None:
+    rates = [
+        batch_throughput(costs, outstanding=outstanding, batch=b, queues=queues) for b in range(1, outstanding + 1)
+    ]
+    z = optimal_batch(costs, outstanding=outstanding, queues=queues)
+    assert z.throughput == pytest.approx(max(rates), rel=1e-12)
+    assert z.lower <= z.batch <= z.upper <= outstanding
+    for b, rate in enumerate(rates, 1):
+        assert rate <= min(1.0 / costs.device, 1.0 / costs.request) * (1.0 + 1e-12)
+        assert not z.lower <= b <= z.upper or rate >= 0.99 * max(rates) * (1.0 - 1e-12)
+    assert batch_throughput(costs, outstanding=outstanding, queues=queues) == z.unlimited_throughput == rates[-1]
+    more = optimal_batch(costs, outstanding=outstanding + 50, queues=queues)
+    assert more.throughput >= z.throughput * (1.0 - 1e-12)
+
+
+@given(costs=COSTS, factor=st.floats(0.1, 10.0))
+def test_the_economic_lot_and_how_flat_it_is(costs: BatchCosts, factor: float) -> None:
+    best = costs.best_batch
+    if not 0.0 < best < math.inf:
+        return
+
+    def work(batch: float) -> float:
+        return costs.request + costs.call / batch + costs.growth * batch
+
+    off = math.sqrt(costs.call * costs.growth) * (factor + 1.0 / factor - 2.0)
+    assert work(factor * best) - work(best) == pytest.approx(off, abs=1e-9 * work(factor * best))
+    if 2.0 < best < 1e4:
+        fast = BatchCosts(request=1e-5, call=costs.call, growth=costs.growth, latency=0.0, device=1e-9)
+        found = optimal_batch(fast, outstanding=math.ceil(best) + 10)
+        assert found.binds == "thread"
+        assert abs(found.batch - best) <= 1.0
+
+
+def test_the_published_batches() -> None:
+    """The committed costs give the committed rates, and are those of the published table."""
+    host = pytest.importorskip("validation.host", reason="validation is in the repository only")
+    with (RESULTS / "host_batch_costs.csv").open(encoding="utf-8") as file:
+        shown = next(csv.DictReader(file))
+    costs = BatchCosts(**{f.name: float(shown[f"{f.name}_us"]) * 1e-6 for f in fields(BatchCosts)})
+    with (RESULTS / "host_batches.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    table = host.published()
+    assert len(table) == len(rows) == 60
+    off = []
+    for row, cell in zip(rows, table, strict=True):
+        assert all(int(row[key]) == cell[key] for key in cell)
+        assert host.modelled(costs, cell) == pytest.approx(float(row["fitted"]), rel=2e-3)
+        off.append(math.log(float(row["fitted"]) / cell["kiops"]))
+    assert max(map(abs, off)) < PUBLISHED_ERROR
+    refitted = host.fitted(table)
+    assert 25.0 < refitted.best_batch < 32.0
+    assert refitted.request == pytest.approx(costs.request, rel=2e-3)
+    # What the limit is for: four queues, 32 against none.
+    for block, depth in ((4, 64), (4, 128), (16, 64), (16, 128)):
+        cell = {"block_kib": block, "iodepth": depth, "queues": 4}
+        assert 1.25 < host.modelled(costs, {**cell, "batch": 32}) / host.modelled(costs, {**cell, "batch": 0}) < 1.6
+
+
+def test_bad_batches_are_refused() -> None:
+    costs = BatchCosts(request=1e-6, call=1e-6, growth=1e-9, latency=0.0, device=1e-6)
+    with pytest.raises(ValueError, match="call"):
+        BatchCosts(request=1e-6, call=-1e-6, growth=1e-9, latency=0.0, device=1e-6)
+    with pytest.raises(ValueError, match="request"):
+        BatchCosts(request=0.0, call=1e-6, growth=1e-9, latency=0.0, device=1e-6)
+    for wrong in ({"outstanding": 0}, {"outstanding": 4, "batch": 0}, {"outstanding": 4, "queues": 0}):
+        with pytest.raises(ValueError, match=list(wrong)[-1]):
+            batch_throughput(costs, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="tolerance"):
+        optimal_batch(costs, outstanding=4, tolerance=1.0)
+    with pytest.raises(TypeError, match="costs must be BatchCosts"):
+        optimal_batch(3, outstanding=4)  # type: ignore[arg-type]
+
+
+def test_committed_assignments_are_within_the_stated_error() -> None:
+    with (RESULTS / "host_iothreads.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["off"]]
+    assert len(rows) > 50
+    for row in rows:
+        model, simulated, half = (float(row[name]) for name in ("model_us", "simulated_us", "half_width_us"))
+        assert abs(model - simulated) - half <= SERIES_ERROR * simulated

@@ -10,9 +10,10 @@ and the thread spends on a request
 the economic lot (Harris 1913), and as flat: a batch twice or half as long costs √(s κ)/2 more. Around a small number of
 requests stands the round trip L of one alone: at least h + L/n each.
 
-With several queues on one engine, submission ends when the sweep over all of them ends, unless a batch fills before. Of
-n requests A are then held while the thread works on them, half of its work coming before the call, and the device,
-which takes d a request, idles for that part of a round:
+With several queues on one engine, submission ends when the sweep over all of them ends, unless a batch fills before.
+Half of the thread's work on a request comes before its submission. In a round of n requests the device, which takes d a
+request, is idle until the first A have been handed to it, A h/2; then it is busy for n d, while the thread goes on for
+n h − A h/2. So
 
     1/X = max( h(A) + L/n,   d + [queues > 1] · h(A) A/(2n) ).
 
