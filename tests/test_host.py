@@ -117,6 +117,9 @@ def test_the_constant_is_not_better_than_a_division_with_thread_pools() -> None:
     assert pools.throughput_loss is not None
     assert pools.throughput_loss < 0.8 * pools.constant_loss
     assert qt.host_budget([own(2, 8)] * 3, slots=1, thread_pool=64).most_engines is None
+    # Five disks with equal shares need five slots, or none.
+    few = qt.host_budget([own(5, 8, shares="equal")] * 2, slots=8, thread_pool=2)
+    assert few.queue_lengths == (5, 0)
 
 
 def test_steps_beyond_the_resolution_are_bounded() -> None:
@@ -342,6 +345,20 @@ def test_fewest_threads() -> None:
     spare = qt.assign_iothreads(engine, cpu_time=cpu, threads=20)
     assert (len(spare.utilizations), spare.fewest) == (20, 4)
     assert sorted(spare.assignment) == sorted(set(spare.assignment))
+
+
+def test_a_limit_of_the_wait_for_disks_that_differ() -> None:
+    engine = guest([30e3, 10e3, 5e3, 5e3])
+    cpu = [qt.Exponential(mean=10e-6), *[qt.Deterministic(20e-6)] * 3]
+    a = qt.assign_iothreads(engine, cpu_time=cpu, max_wait_quantile=(0.99, 60e-6), minimize="utilization")
+    assert a.feasible
+    assert a.fewest is not None
+    for t in range(a.threads):
+        members = [i for i in range(4) if a.assignment[i] == t]
+        rates = [(30e3, 10e3, 5e3, 5e3)[i] for i in members]
+        service = qt.Mixture([cpu[i] for i in members], rates)
+        assert qt.stations.mg1(arrival_rate=sum(rates), service=service).wait_quantile(0.99) <= 60e-6 * (1 + 1e-6)
+    assert not qt.assign_iothreads(engine, cpu_time=cpu, max_wait_quantile=(0.99, 1e-6), threads=4).feasible
 
 
 def test_exact_is_said_of_what_has_product_form() -> None:

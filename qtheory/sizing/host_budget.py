@@ -185,7 +185,7 @@ def host_budget(
             "not even one for each engine, or each disk with equal shares" if given is None
             else "what is lost is more than what was allowed"
         ))  # fmt: skip
-    if given is not None and sum(constant) > sum(rates) * (1.0 + ROUNDING) and not sufficient:
+    if given is not None and not sufficient and sum(constant) > sum(rates) * (1.0 + ROUNDING):
         warnings.append("1024 slots each lose less, as the thread pools of the others need none: see thread_pool")
     if falling:
         warnings.append("an engine has less throughput with more slots: the division was looked for as if none had")
@@ -212,7 +212,9 @@ class Supply:
 
     def __init__(self, engine: Engine, workers: int) -> None:
         self.engine, self.workers = engine, workers
-        self.first = 0 if workers else len(engine.disks) if engine.shares == "equal" else 1
+        fewest = len(engine.disks) if engine.shares == "equal" else 1
+        self.first = 0 if workers else fewest
+        self.useless = max(workers, fewest - 1) if workers else 0
         self.last = len(engine.disks) * max(d.most for d in engine.disks) if engine.shares == "equal" else engine.most
         self.solved: dict[int, float] = {}
         self.full = throughput(with_queue_length(engine, None))
@@ -222,12 +224,12 @@ class Supply:
         """Throughput with q slots, or on the thread pool where that has more workers."""
         if q not in self.solved:
             pool = self.one_line(self.workers) if self.workers else 0.0
-            self.solved[q] = pool if q <= self.workers else max(throughput(with_queue_length(self.engine, q)), pool)
+            self.solved[q] = pool if q <= self.useless else max(throughput(with_queue_length(self.engine, q)), pool)
         return self.solved[q]
 
     def used(self, q: int) -> int:
-        """Of q slots those that are of use: none where the thread pool has as many workers."""
-        return q if q > self.workers else 0
+        """Of q slots those that are of use: none where they are no more than the thread pool's workers."""
+        return q if q > self.useless else 0
 
     @property
     def falls(self) -> bool:
@@ -243,7 +245,7 @@ class Supply:
         """(q, X(q)) at every q up to RESOLUTION, in relative steps beyond, up to where nothing is lost."""
         found, q = [(self.first, self.rate(self.first))], self.first
         while q < self.last and found[-1][1] < self.full * (1.0 - ROUNDING):
-            q = min(self.workers if q < self.workers else q + max(1, q // RESOLUTION), self.last)
+            q = min(self.useless if q < self.useless else q + max(1, q // RESOLUTION), self.last)
             found.append((q, self.rate(q)))
         return found
 
