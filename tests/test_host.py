@@ -108,7 +108,7 @@ def test_division_with_thread_pools_against_every_division(slots: int) -> None:
 
 def test_the_constant_is_not_better_than_a_division_with_thread_pools() -> None:
     """Too few slots: 1024 for two engines and pools for 38 beat slots for all, but not slots where they count."""
-    engines = [own(16, 64), own(8, 64, servers=4)] * 20
+    engines = [own(16, 32), own(6, 32, servers=4)] * 20
     short = qt.host_budget(engines, slots=2048, max_throughput_loss=0.02)
     assert short.throughput_loss is not None
     assert short.throughput_loss > short.constant_loss
