@@ -21,13 +21,14 @@ Unlimited, A = n: the device is idle while the thread works, and the thread whil
 thread finds what completed since its last sweep and no more, so a device that is slower keeps its batches short.
 
 What the model takes from measurement and does not derive: that the cost grows linearly, and that all of n gather where
-no batch fills. With κ = 0 it says that longer batches only gain for the thread, as does a simulated thread of constant
-costs. The five costs fitted to the table published for QEMU's limit (`validation/host.py`: 60 rates, blocks of 4 and
-16 KiB, 16 jobs of depth 1 to 128, 1 and 4 queues, batches of 8 to 64 or not limited): root mean square 3.8 %, largest
-11 %, held-out rows and columns 4.3 % and 13 %; the table's own spread between neighbours is 3.6 %. It explains what an unlimited
-batch loses, 4 queues up to 35 %, 1 queue up to 17 % of 4 KiB and nothing of 16 KiB, that depth 1 is insensitive, and
-that 32 is near a flat optimum. It does not explain why batches of 8 lose 10 % at depth 1 with one queue and nothing
-with four, nor rates of 16 KiB that are 6 % above the others' at 32 only.
+no batch fills. With κ = 0 longer batches would only gain for the thread.
+
+The five costs were fitted to the table published for QEMU's limit (`validation/host.py`: 60 rates, blocks of 4 and
+16 KiB, 16 jobs of depth 1 to 128, 1 and 4 queues, batches of 8 to 64 or not limited). Root mean square error 3.8 %,
+largest 11 %; of held-out rows and columns 4.3 % and 13 %; the table's own spread between neighbours is 3.6 %. The model
+explains what an unlimited batch loses, 4 queues up to 35 %, 1 queue up to 17 % of 4 KiB and nothing of 16 KiB, that
+depth 1 is insensitive, and that 32 is near a flat optimum. It does not explain why batches of 8 lose 10 % at depth 1
+with one queue and nothing with four, nor rates of 16 KiB that are 6 % above the others' at 32 only.
 """
 
 from __future__ import annotations
