@@ -35,7 +35,14 @@ from qtheory.laws import (
 from qtheory.laws.fitting import fit_phase_type
 from qtheory.result import Estimate
 from qtheory.simulate import simulate, simulate_stops
-from qtheory.sizing import disk_count_sweep, optimal_queue_length, queue_length_sweep, sizing_curve
+from qtheory.sizing import (
+    assign_iothreads,
+    disk_count_sweep,
+    host_budget,
+    optimal_queue_length,
+    queue_length_sweep,
+    sizing_curve,
+)
 from qtheory.solve import solve
 from qtheory.switchover import Precopy, SwitchoverPlan, plan_switchover
 from qtheory.traces import Trace, TraceError, TraceStream, bundled_trace, read_trace, scan_trace
@@ -81,6 +88,7 @@ __all__ = [
     "TraceError",
     "TraceStream",
     "Weibull",
+    "assign_iothreads",
     "bundled_trace",
     "disk_count_sweep",
     "drain_bound",
@@ -92,6 +100,7 @@ __all__ = [
     "fit_map",
     "fit_phase_type",
     "histogram_bounds",
+    "host_budget",
     "law_of",
     "little_bounds",
     "mmpp2",

@@ -9,19 +9,33 @@ The queue length Q is the one knob behind both questions: throughput bounds it f
     integer_rule.py  one rule in whole numbers, for a block layer
     rules.py         the rules that are deployed
     curve.py         the optimum against the number of disks, beside them
+    host_budget.py   the AIO slots of a host, divided among its engines
+    iothreads.py     which disks on which iothread
+    batching.py      how many requests in one system call
 """
 
+from qtheory.sizing.batching import BatchCosts, OptimalBatch, batch_throughput, optimal_batch
 from qtheory.sizing.curve import SizingCurve, sizing_curve
+from qtheory.sizing.host_budget import HostBudget, host_budget
 from qtheory.sizing.integer_rule import integer_rule
+from qtheory.sizing.iothreads import IothreadAssignment, assign_iothreads
 from qtheory.sizing.optimum import OptimalQueueLength, optimal_queue_length
 from qtheory.sizing.sweep import OperatingPoint, disk_count_sweep, queue_length_sweep, with_disks
 
 __all__ = [
+    "BatchCosts",
+    "HostBudget",
+    "IothreadAssignment",
     "OperatingPoint",
+    "OptimalBatch",
     "OptimalQueueLength",
     "SizingCurve",
+    "assign_iothreads",
+    "batch_throughput",
     "disk_count_sweep",
+    "host_budget",
     "integer_rule",
+    "optimal_batch",
     "optimal_queue_length",
     "queue_length_sweep",
     "sizing_curve",
