@@ -45,25 +45,33 @@ static int64_t drained_at(int64_t c, int64_t flow, int64_t spread, int64_t log)
                 root(zz * (r + 10 * spread) / 10 + zz * zz / 400 + 100 * (16 + 3 * log) * c * c), 0) / 10;
 }
 
-/* budget_ns 0: none */
-int64_t queue_length(int64_t rings, int64_t disks, int64_t devices, int64_t latency_ns, int64_t rate, int64_t budget_ns)
+/* budget_ns 0: none; smallest and largest ring: those of the mean where all are alike */
+int64_t queue_length(int64_t rings, int64_t disks, int64_t devices, int64_t latency_ns, int64_t rate, int64_t budget_ns,
+                     int64_t smallest, int64_t largest)
 {
     int64_t used = least(most((rate * latency_ns + BILLION - 1) / BILLION, 1), rings);
-    int64_t c = most(used / devices, 1), ring = rings / disks, log = doublings(devices);
-    int64_t need = used + root(used) / 2, drained = rings;
+    int64_t c = most(used / devices, 1), extra = rings - disks * smallest, apart = largest - smallest;
+    int64_t need = used + root(used) / 3, drained = rings;
 
     if (devices > 1)
-        need = (19 * used + 19) / 20 + 57 * root(ring) * (devices - 1) / (3 * root(ring) + 28 + 2 * c) + 3;
+        need = (19 * used + 19) / 20 + 57 * root(smallest) * (devices - 1) / (3 * root(smallest) + 28 + 2 * c) + 3 +
+               extra;
     if (budget_ns) {
         int64_t flow = rate * budget_ns / (BILLION / 10);
         int64_t parallel = at_once(10 * budget_ns / latency_ns, used);
+        int64_t deep = apart ? most(devices * extra / (disks * apart), 1) : devices;
 
         drained = least(most(drained_at(c, flow / devices, 0, 0), least(parallel, c)), rings);
-        if (devices > 1) {
-            int64_t even = devices * drained_at(c, flow / devices, ring * (devices - 1) / devices, log);
-            int64_t uneven = least(most(flow / (46 + 7 * log) - devices, 0), rings);
+        if (deep > 1) {
+            int64_t log = doublings(deep), left = largest, each = 0, uneven;
 
-            drained = most(even, root(drained * drained + uneven * uneven));
+            for (int round = 0; round < 2; round++) {
+                each = drained_at(c, flow / devices, left * (deep - 1) / deep, log);
+                left = most(largest - each, 0);
+            }
+            uneven = least(most(flow * deep / devices / (46 + 7 * log) - deep, 0), rings);
+            drained = most(deep * each + (devices - deep) * most(each - apart, 0),
+                           root(drained * drained + uneven * uneven));
         }
         if (parallel < used)
             drained = least(drained, parallel);

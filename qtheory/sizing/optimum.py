@@ -446,8 +446,10 @@ def throughput(engine: Engine) -> float:
 def _guess(engine: Engine, limits: Limits) -> int:
     """Where to begin: in closed form behind one line, else at what the device or devices can serve at once."""
     if limits.max_throughput_loss is not None and not engine.shared and engine.shares == "fifo":
-        requests = min(disk.most for disk in engine.disks)
-        return math.ceil(one_line(disks=len(engine.disks), requests=requests, loss=limits.max_throughput_loss))
+        # Deeper rings have what they have more than the smallest at their devices.
+        requests, n = min(disk.most for disk in engine.disks), len(engine.disks)
+        deeper = sum(disk.most for disk in engine.disks) - n * requests
+        return math.ceil(one_line(disks=n, requests=requests, loss=limits.max_throughput_loss)) + deeper
     devices = {engine.device: engine.device} if engine.device is not None else dict(enumerate(engine.devices))
     return sum(d.servers or len(d.curve or ()) for d in devices.values() if d is not None)
 
