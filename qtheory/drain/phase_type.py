@@ -68,7 +68,9 @@ def drain(engine: Engine, throttle: DepthLimit | None, present: tuple[int, ...] 
     Raises ValueError when `present` is a number that the engine practically never has.
     """
     limit = None if throttle is None else throttle.limit
-    chain = BurstyChain.of(engine, limit).whole if engine.streams else solved_chain(engine, limit)[0]
+    # A given number may be one that the engine hardly ever has.
+    whole = present is not None
+    chain = BurstyChain.of(engine, limit).whole if engine.streams else solved_chain(engine, limit, whole=whole)[0]
     exact = is_exact(engine)
     levels = chain.levels
     if present is not None:

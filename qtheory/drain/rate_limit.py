@@ -21,7 +21,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
 from qtheory.arrivals import Closed
 from qtheory.drain.drain_law import DrainTime
@@ -65,6 +64,8 @@ def refusal(engine: Engine, throttle: RateLimit) -> str | None:
 
 def drain(engine: Engine, throttle: RateLimit) -> DrainTime:
     """Drain of an engine that this method covers."""
+    from scipy.signal import fftconvolve  # slow to load: not before it is needed
+
     times: dict[tuple[Device, int], Callable[[float], float]] = {}
 
     def late(device: Device, n: int) -> Callable[[float], float]:

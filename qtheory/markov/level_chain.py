@@ -14,6 +14,10 @@ never a difference: A_n is an M-matrix with known excess (`m_matrix.py`), and sm
 Where the levels are alike the R converge going down, to the rate matrix of the homogeneous chain (Neuts, 1981), and the
 sweep jumps to where the levels change: a long line costs as much as a short one. Above the top there may be a line
 without end, of which only what comes back matters: R D, with that rate matrix (`rate_matrix.py`).
+
+Where a chain with one peak drifts up for long, low levels are hardly ever seen. With S_n = 1 + R_{n+1} S_{n+1}, what is
+at level n and above is π_n S_n <= 1, so once each state of a level has more than 1/δ above it, that level, and all
+below, have less than δ: the sweep may end there.
 """
 
 from __future__ import annotations
@@ -45,6 +49,7 @@ def stationary(
     down: Callable[[int], Rates],
     alike: Callable[[int], int],
     above: Floats | None = None,
+    negligible: float = 0.0,
 ) -> list[Floats]:
     """Stationary law over the levels `bottom`, ..., `top`, a vector over the states of each.
 
@@ -58,6 +63,8 @@ def stationary(
     above : ndarray, optional
         Rates at which the chain comes back to the top level from what is above it, by the states before and after. The
         law is then that of the chain while it is not above.
+    negligible : float
+        Low levels with less than this are left out of a chain with one peak, and have 0; 0: none.
 
     Raises ValueError when the matrices would not fit in memory.
 
@@ -72,10 +79,11 @@ def stationary(
     """
     ratios: list[Floats] = [np.empty(0)] * (top + 1)
     back: Floats | float = 0.0 if above is None else above  # what comes back to the level from excursions above it
-    level, held = top, 0.0
+    level, held, lowest = top, 0.0, bottom
+    ahead = np.ones(within(top).shape[0])
     staying: Rates | None = None
     falling: Rates | None = None
-    while level > bottom:
+    while level > lowest:
         if (given := within(level)) is not staying:
             staying, inside = given, dense(given)
         if (given := down(level)) is not falling:
@@ -89,24 +97,29 @@ def stationary(
                 f"the levels from {level} to {top} alone need more than {MOST_BYTES / 1e9:g} GB: use qt.simulate"
             )
         ratios[level] = ratio
-        first = alike(level)
+        if negligible > 0.0:
+            ahead = 1.0 + ratio @ ahead
+            if negligible * ahead.min() > 1.0:
+                lowest = level - 1
+        first = max(alike(level), lowest + 1)
         higher = ratios[level + 1] if level < top else ratio[:0]
         if first < level and _converged(ratio, higher):
             ratios[first:level] = [ratio] * (level - first)
             level = first
         back = ratio @ below
         level -= 1
-    here = dense(within(bottom)) + back
+    here = dense(within(lowest)) + back
     law = [gth(here) if len(here) > 1 else np.ones(1)]
     scale = [0.0]
-    for n in range(bottom + 1, top + 1):
+    for n in range(lowest + 1, top + 1):
         following = law[-1] @ ratios[n]
         size = float(following.sum())
         law.append(following / size if size > 0.0 else following)
         scale.append(scale[-1] + np.log(size) if size > 0.0 else -np.inf)
     weights = np.exp(np.array(scale) - max(scale))
     weights /= weights.sum()
-    return [weight * level for weight, level in zip(weights, law, strict=True)]
+    empty = [np.zeros(within(n).shape[0]) for n in range(bottom, lowest)]
+    return [*empty, *(weight * level for weight, level in zip(weights, law, strict=True))]
 
 
 def _into(rates: Rates, times: Floats) -> Floats:

@@ -234,8 +234,10 @@ class Search:
         self.last = n * max(d.most for d in engine.disks) if equal else sum(d.most for d in engine.disks)
         self.last, self.end = self._solved(max(self.last, self.first))
         self.natural = "a slot for each disk" if equal else "one request"
-        self.state = cache(lambda q: solve(self.at(q)))
-        self.unlimited = cache(lambda: throughput(with_queue_length(engine, None)))
+        self.unsolved: dict[int, str] = {}
+        self.solve = cache(solve)
+        self.state = lambda q: self.solve(self.at(q))
+        self.unlimited = cache(lambda: throughput(with_queue_length(engine, None), self.solve))
         waits = engine.shared and engine.caps is None and not equal and engine.hold != "refuse"
         self.enough = (engine.devices[0].servers or self.last) if waits else self.last
         self.floor = self._floor()
@@ -249,7 +251,7 @@ class Search:
 
     def loss(self, q: int) -> float:
         """Throughput lost to Q = q."""
-        return 1.0 - throughput(self.at(q)) / self.unlimited()
+        return 1.0 - throughput(self.at(q), self.solve) / self.unlimited()
 
     def _constraints(self) -> list[Constraint]:
         limits, refuse = self.limits, self.engine.hold == "refuse"
@@ -285,7 +287,14 @@ class Search:
         def value(q: int) -> float:
             q = q if name == "drain" else min(q, self.enough)
             if q not in values:
-                values[q] = ask(q)
+                try:
+                    values[q] = ask(q)
+                except ValueError as error:
+                    # Shorter than one that is solved: servers are missing, and what overloads the rest takes longest.
+                    if rises or not any(solved > q for solved in values):
+                        raise
+                    self.unsolved[q] = str(error)
+                    return math.inf
             return values[q]
 
         return Constraint(name, rises, limit, value)
@@ -352,8 +361,11 @@ class Search:
         return drain.value(q) + max(float(beyond[min(q, len(beyond) - 1)]), 0.0) <= drain.limit
 
     def against(self) -> list[str]:
-        """The constraints whose values do not move in the direction that was taken for granted, in words."""
-        breaches = []
+        """What was taken for granted and not borne out, in words: solutions, and the directions of the constraints."""
+        breaches = [
+            f"a queue length of {q} could not be solved and is taken to be too short ({error})"
+            for q, error in sorted(self.unsolved.items())
+        ]
         for c in self.constraints:
             values = [value for _, value in sorted(self.seen[c.name].items())]
             steps = [b - a if c.rises else a - b for a, b in pairwise(values)]
@@ -426,8 +438,8 @@ def power(state: SteadyState) -> float:
     return state.throughput**2 / state.mean_in_flight
 
 
-def throughput(engine: Engine) -> float:
-    """Throughput alone, by the method that `solve` takes, without what else it works out."""
+def throughput(engine: Engine, solve: Callable[[Engine], SteadyState] = solve) -> float:
+    """Throughput alone, by the method that `solve` takes, without what else it works out, where that is quicker."""
     from qtheory.solve import flow_equivalent, phase_type, product_form  # numba loads here: not before it is asked
     from qtheory.solve.disk_by_disk import each, shares_nothing
 

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.engine import Device, Engine
-from qtheory.laws import Erlang, Exponential, Law
+from qtheory.laws import Erlang, Law
+from qtheory.markov.merging import arrival_rates
 from qtheory.solve.phase_type import PhaseChain
+from qtheory.solve.product_form import station_population
 from qtheory.solve.slotted import balanced, completion_rates
 
 Floats = NDArray[np.float64]
@@ -58,12 +60,13 @@ def factors(engine: Engine, law: Law, fitted: Law, chain: PhaseChain, followed: 
         return PhaseChain.of(Engine(engine.disks, device, engine.queue_length, engine.hold, engine.shares))
 
     rates = {fitted.scv: _completion_rates(like(fitted) if followed else chain) * mean}
+    busy = np.minimum(np.arange(1, engine.most + 1), servers)
     for k in ORDERS if servers > FEW else ORDERS_FEW:
         if abs(1.0 / k - fitted.scv) >= APART:
-            rates[1.0 / k] = _completion_rates(like(Erlang(phases=k, mean=mean))) * mean
+            rates[1.0 / k] = _completion_rates(like(Erlang(phases=k, mean=mean))) * mean if k > 1 else busy
     if servers > FEW:
-        exponential = like(Exponential(mean))
-        arrivals = np.array([level[0] for level in exponential.accepting]) * mean
+        exponential = station_population(engine.disks, busy / mean)
+        arrivals = arrival_rates(exponential.ratios)[:-1] * mean
         rates[0.0] = completion_rates(arrivals, servers, exponential.pmf)
     top = min(len(chain.levels) - 1, *(len(found) for found in rates.values()))
     step = -np.log(rates[fitted.scv][:top])

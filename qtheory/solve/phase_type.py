@@ -175,11 +175,13 @@ class PhaseChain:
     accepting: list[Floats]
     """Λ at each level but the last, for each state of the phases; from the number of saturated disks' requests on."""
     levels: list[Floats]
+    whole: bool = False
+    """Whether low levels that are OUT_OF_REACH are solved nevertheless."""
 
     @classmethod
-    def of(cls, engine: Engine, limit: int | None = None) -> PhaseChain:
+    def of(cls, engine: Engine, limit: int | None = None, *, whole: bool = False) -> PhaseChain:
         """Solve the chain of an engine that is not refused, with at most `limit` slots."""
-        return cls.unsolved(engine, limit, _reach).solved()
+        return replace(cls.unsolved(engine, limit, _reach), whole=whole).solved()
 
     @classmethod
     def unsolved(
@@ -204,7 +206,8 @@ class PhaseChain:
         chain = self if accepting is None else replace(self, accepting=accepting)
         bottom = self.number.constant
         top = bottom + len(chain.accepting)
-        found = stationary(bottom, top, chain.up, chain.within, chain.down, chain.alike)
+        negligible = 0.0 if self.whole else OUT_OF_REACH
+        found = stationary(bottom, top, chain.up, chain.within, chain.down, chain.alike, negligible=negligible)
         return replace(chain, levels=[np.zeros(self.counts.size(min(n, self.servers))) for n in range(bottom)] + found)
 
     def up(self, n: int) -> Floats:
@@ -314,24 +317,26 @@ def is_exact(engine: Engine) -> bool:
     return len(engine.disks) == 1 or all(disk.saturated for disk in engine.disks)
 
 
-def solved_chain(engine: Engine, limit: int | None = None) -> tuple[PhaseChain, list[list[int]], list[Part]]:
+def solved_chain(
+    engine: Engine, limit: int | None = None, *, whole: bool = False
+) -> tuple[PhaseChain, list[list[int]], list[Part]]:
     """The stationary chain, with at most `limit` slots; the kinds of disks, and each one's part where it is followed.
 
     There are no parts where disks are alike, but for two before few servers, and where the split is that of exponential
     service: beside saturated disks, and where following it takes too long.
     """
     if engine.hold == "refuse":
-        return _solved(engine, limit)
+        return _solved(engine, limit, whole)
     # More slots than servers only move where requests wait: the chain is the same, and kept from one to the next.
     _, slots = station_rates(engine, limit)
     busy = min(slots, engine.devices[0].servers or slots)
-    chain, kinds, parts = _solved(Engine(engine.disks, engine.device, busy), None)
+    chain, kinds, parts = _solved(Engine(engine.disks, engine.device, busy), None, whole)
     return replace(chain, slots=slots), kinds, parts
 
 
 @lru_cache(maxsize=4)
-def _solved(engine: Engine, limit: int | None) -> tuple[PhaseChain, list[list[int]], list[Part]]:
-    chain = PhaseChain.of(engine, limit)
+def _solved(engine: Engine, limit: int | None, whole: bool) -> tuple[PhaseChain, list[list[int]], list[Part]]:
+    chain = PhaseChain.of(engine, limit, whole=whole)
     kinds = _kinds(engine.disks)
     if len(engine.disks) == 2 and chain.servers <= FEW_SERVERS:
         kinds = [[0], [1]]
