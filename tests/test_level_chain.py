@@ -150,3 +150,35 @@ def test_a_long_line_is_geometric_and_does_not_over_or_underflow():
         assert law.sum() == pytest.approx(1.0, rel=1e-12)
         expected = (1 - load) / (1 - load**5001) if load < 1 else (1 - 1 / load) / (1 - load**-5001.0) * load**-5000.0
         assert law[0] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("utilization", [0.8, 1.02, 1.6])
+def test_low_levels_that_are_hardly_ever_seen_may_be_left_out(utilization):
+    """Servers of two phases, arrivals that falter near the top: as with every level, and 0 below."""
+    service = qt.Hyperexponential.balanced(mean=1.0, scv=4.0).phase_type()
+    counts, servers, top = PhaseCounts(service.alpha, service.T), 3, 900
+    rates = utilization * servers * np.minimum(1.0, (top - np.arange(top)) / 300)
+
+    def up(n):
+        return rates[n] * counts.start(n).toarray() if n < servers else np.full(counts.size(servers), rates[n])
+
+    def down(n):
+        return counts.finish(n) if n <= servers else counts.succeed(servers)
+
+    def found(**how):
+        return stationary(0, top, up, lambda n: counts.internal(min(n, servers)), down, lambda n: n, **how)
+
+    whole, cut = found(), found(negligible=1e-40)
+    assert [len(level) for level in whole] == [len(level) for level in cut]
+    assert np.concatenate(cut) == pytest.approx(np.concatenate(whole), rel=1e-11, abs=1e-38)
+    assert (cut[0].sum() > 0.0) == (utilization < 1.1)
+
+
+def test_a_given_number_may_be_one_that_is_hardly_ever_present():
+    """An overloaded engine drains 10 requests, which it has with a probability below 1e-40, as one that often does."""
+    device = qt.Device(servers=2, service=qt.Erlang(phases=2, mean=1.0))
+    often, rarely = (qt.Engine([qt.Disk(qt.Poisson(rate), buffer=30)] * 10, device) for rate in (0.2, 0.4))
+    assert qt.solve(often).in_system_pmf[10] > 1e-3
+    assert qt.solve(rarely).in_system_pmf[10] == 0.0
+    drain = qt.drain_time(rarely, population=10)
+    assert drain.mean == pytest.approx(qt.drain_time(often, population=10).mean, rel=0.03)

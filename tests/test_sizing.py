@@ -142,9 +142,9 @@ def test_nothing_is_solved_where_theory_forbids(monkeypatch: pytest.MonkeyPatch)
     asked: list[int | None] = []
     throughput = optimum.throughput
 
-    def counted(engine: qt.Engine) -> float:
+    def counted(engine: qt.Engine, *how: Any) -> float:
         asked.append(engine.queue_length)
-        return float(throughput(engine))
+        return float(throughput(engine, *how))
 
     monkeypatch.setattr(optimum, "throughput", counted)
     z = qt.optimal_queue_length(shared(4, 0.9, 16, 64), max_throughput_loss=0.01)
@@ -439,6 +439,31 @@ def test_committed_validation_is_of_this_rule() -> None:
             ring_sizes=n * k, disks=n, devices=n, latency_ns=1_000_000, rate=1000 * n * c, budget_ns=budget
         )
         assert rule == int(row["rule"])
+
+
+def test_a_shorter_queue_that_cannot_be_solved_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken to be too short; one longer than any that was solved is refused."""
+    solve = optimum.solve
+    least_solved = 0
+
+    def partly(engine: qt.Engine) -> Any:
+        if engine.queue_length is not None and engine.queue_length < least_solved:
+            raise ValueError(f"no solution for {engine.queue_length}")
+        return solve(engine)
+
+    monkeypatch.setattr(optimum, "solve", partly)
+    limits: dict[str, Any] = {"max_wait_quantile": (0.99, 0.02)}
+    engine = shared(4, 0.9, 16, 8)
+    whole = qt.optimal_queue_length(engine, **limits)
+    assert whole.verified
+    least_solved = whole.lower
+    z = qt.optimal_queue_length(engine, **limits)
+    assert z.lower == whole.lower
+    assert not z.verified
+    assert any(f"queue length of {z.lower - 1} could not be solved" in warning for warning in z.warnings)
+    least_solved = 1000
+    with pytest.raises(ValueError, match="no solution for"):
+        qt.optimal_queue_length(engine, **limits)
 
 
 def test_equal_shares_of_a_shared_device_end_at_its_servers() -> None:

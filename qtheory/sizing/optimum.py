@@ -236,7 +236,6 @@ class Search:
         self.natural = "a slot for each disk" if equal else "one request"
         self.unsolved: dict[int, str] = {}
         self.solve = cache(solve)
-        self.state = lambda q: self.solve(self.at(q))
         self.unlimited = cache(lambda: throughput(with_queue_length(engine, None), self.solve))
         waits = engine.shared and engine.caps is None and not equal and engine.hold != "refuse"
         self.enough = (engine.devices[0].servers or self.last) if waits else self.last
@@ -248,6 +247,10 @@ class Search:
     def at(self, q: int) -> Engine:
         """The engine with Q = q."""
         return with_queue_length(self.engine, q)
+
+    def state(self, q: int) -> SteadyState:
+        """The engine with Q = q, solved."""
+        return self.solve(self.at(q))
 
     def loss(self, q: int) -> float:
         """Throughput lost to Q = q."""
@@ -319,6 +322,10 @@ class Search:
 
     def _lower(self, guess: int) -> tuple[int, str]:
         lower, binds = self.first, self.natural
+        for c in self.constraints:
+            # A drain that waits for all that was popped: too long at the end, it is too long everywhere.
+            if c.name == "drain" and not c.rises and not c.holds(self.last):
+                return self.last + 1, c.name
         for c in self.constraints:
             if not c.rises:
                 start = self.floor if c.name == "throughput loss" and self.enough < self.last else guess

@@ -130,6 +130,7 @@ def _accepted(
 ) -> None:  # pragma: no cover
     """P(so many accepted in a slot), a row for each number at its start; those that are stale."""
     size, longest = found.shape[0], found.shape[1] - 1
+    most = arrivals.max()
     rate, part, law = np.zeros(longest + 1), np.zeros(longest + 1), np.zeros(longest + 1)
     for n in np.flatnonzero(stale):
         b = float(busy[n])
@@ -141,11 +142,13 @@ def _accepted(
                 s = (step + 0.5) / steps
                 g = s + tilt[n] * s * (1.0 - s)
                 left = n - b * g - paths[path] * math.sqrt(max(b * g * (1.0 - g), 0.0))
-                for k in range(longest + 1):
+                # So many may have come by the end of the step.
+                end = min(int(most * (step + 1) / steps + 8.0 * math.sqrt(most * (step + 1) / steps)) + 10, longest) + 1
+                for k in range(end):
                     x = min(max(left + k, 0.0), size - 1.0)
                     j = min(int(x), size - 2)
                     rate[k] = (arrivals[j] + (x - j) * (arrivals[j + 1] - arrivals[j])) / steps
-                _grow(law, rate, part)
+                _grow(law[:end], rate[:end], part[:end])
             for k in range(longest + 1):
                 found[n, k] += chances[path] * law[k]
 
