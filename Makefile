@@ -23,6 +23,7 @@ benchmark: .venv/installed
 	$(BIN)/python -m benchmarks.simulation
 	$(BIN)/python -m benchmarks.solvers
 	$(BIN)/python -m benchmarks.drains
+	$(BIN)/python -m benchmarks.sizing
 	$(BIN)/python -m benchmarks.traces
 
 clean:

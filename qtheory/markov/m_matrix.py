@@ -42,8 +42,12 @@ def inverse(between: Floats, out: Floats) -> Floats:
     late = inverse(between[a:, a:], out[a:] + back.sum(axis=1))
     over = there @ late
     early = inverse(first + over @ back, out[:a] + over @ out[a:])
-    returning = late @ (back @ early)
-    return np.block([[early, early @ over], [returning, late + returning @ over]])
+    found = np.empty((n, n))
+    found[:a, :a] = early
+    np.matmul(early, over, out=found[:a, a:])
+    returning = np.matmul(late, back @ early, out=found[a:, :a])
+    np.add(late, returning @ over, out=found[a:, a:])
+    return found
 
 
 @njit(cache=True)

@@ -155,10 +155,12 @@ def _accepted(
 
 @njit(cache=True)
 def _grow(law: Any, rate: Any, part: Any) -> None:  # pragma: no cover
-    """The law of a count that grows at these rates, a unit of time later, in place; by uniformization."""
+    """The law of a count that grows at these rates, a unit of time later, in place; `rate` is used up. By uniformization."""
     fastest = rate.max()
     if fastest == 0.0:
         return
+    chance = rate
+    chance /= fastest
     weight = math.exp(-fastest)
     covered, terms = weight, 0
     part[:] = law
@@ -168,7 +170,7 @@ def _grow(law: Any, rate: Any, part: Any) -> None:  # pragma: no cover
         weight *= fastest / terms
         covered += weight
         for k in range(len(part) - 1, -1, -1):
-            part[k] *= 1.0 - rate[k] / fastest
+            part[k] *= 1.0 - chance[k]
             if k > 0:
-                part[k] += part[k - 1] * rate[k - 1] / fastest
+                part[k] += part[k - 1] * chance[k - 1]
             law[k] += weight * part[k]
