@@ -107,7 +107,8 @@ class OptimalQueueLength(Result):
     drain : DrainTime or None
         Its drain; None when infeasible, or not asked for and not known.
     verified : bool
-        Whether the neighbours of the answer and all else that was solved bear out what bisection takes for granted.
+        Whether the neighbours of the answer and all else that was solved bear out what bisection takes for granted. No
+        where a shorter queue could not be solved and was taken to be too short, which `warnings` tell.
     """
 
     queue_length: int | None
