@@ -32,6 +32,7 @@ from qtheory.laws import (
 )
 from qtheory.laws.fitting import fit_phase_type
 from qtheory.result import Estimate
+from qtheory.shares import Weights
 from qtheory.simulate import simulate, simulate_stops
 from qtheory.sizing import disk_count_sweep, optimal_queue_length, queue_length_sweep, sizing_curve
 from qtheory.solve import solve
@@ -78,6 +79,7 @@ __all__ = [
     "TraceError",
     "TraceStream",
     "Weibull",
+    "Weights",
     "bundled_trace",
     "disk_count_sweep",
     "drain_bound",
