@@ -60,7 +60,7 @@ def test_routing_against_simulation_of_any_law(routing: np.ndarray, law: str) ->
     seconds = 20.0
     rates, _ = simulated([8, 8], by_routing(routing), seconds, 1, law)
     expected = throughputs(SLOTS, SERVICES, routing)
-    # Three standard errors (of 16 rates): of a binomial number that forgets itself in the relaxation time, and of a count.
+    # Three standard errors (of 16 rates): of a binomial number that forgets itself as it relaxes, and of a count.
     part = expected[0] * SERVICES[0] / SLOTS
     split = 2.0 * relaxation(SERVICES, routing) / seconds * part * (1.0 - part) / SLOTS
     for got, rate, share in zip(rates, expected, (part, 1.0 - part), strict=True):
