@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 Objective: TypeAlias = "Literal['power'] | Callable[[SteadyState], float]"
 ROUNDING = 1e-9
 """By which a quantity may miss its limit, or move against its direction, and be taken not to."""
-UNSOLVED = "servers: beyond them, equal shares of a shared device are not solved"
+UNSOLVED = "servers: beyond them, divided slots of a shared device are not solved for this service"
 UNSATURATED_LINE = (-0.08, 0.80)
 """How far a lower end by `flow_equivalent` was from the simulated one for 5 % loss, as a fraction of that, over a grid
 in `validation/sizing.py`: 4 and 16 Poisson disks, buffers 8 and 32, devices of 1 and 4 servers, utilization 0.7 to 1.2;
@@ -294,7 +294,7 @@ class Search:
         return least(enough, max(total, self.first), last, last)
 
     def _solved(self, last: int) -> tuple[int, str]:
-        """Where to end; equal shares of a shared device are solved up to its servers only, unless it is small."""
+        """Where to end; divided slots of other than exponential servers are solved up to their number, unless few."""
         device = self.engine.device
         if follow_length(self.engine.shares) and device is not None and device.servers is not None:
             try:
