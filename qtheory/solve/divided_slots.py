@@ -22,13 +22,14 @@ two disks wait for the same slot: a saturated disk always has q_i.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from qtheory.arrivals import Closed
+from qtheory.arrivals import Closed, Poisson
 from qtheory.engine import Engine
 from qtheory.markov.birth_death import stationary
 from qtheory.solve.population import Population, population, total_blocking
@@ -41,8 +42,23 @@ ROUNDS = 1000
 AGREEMENT_OF_MEANS = 1e-4
 LEAST_STEP = 1e-4
 """Of the factor of step 3. Below some factor backlogs may feed each other; then the lowest before is taken."""
-MEASURED = dict.fromkeys((*QUANTITIES, "disk_wait"), math.inf)
-DRAIN_MEASURED = math.inf
+MEASURED = {
+    "throughput": 0.03,
+    "blocking": 0.75,
+    "mean_wait": 0.27,
+    "mean_guest_wait": 0.0,
+    "mean_response": 0.18,
+    "mean_in_system": 0.18,
+    "mean_in_flight": 0.11,
+    "utilization": 0.03,
+    "disk_wait": 0.60,
+}
+"""Largest relative error against simulation over the grid of `validation/divided_slots.py`, half-widths included: 2 and
+8 Poisson disks, buffers 8 and 64, 1 to 16 servers, utilization 0.5 to 1.2, 1.5 to 8 slots a server divided equally or
+by load; blocking where above 1e-3; "disk_wait" is the mean wait of each disk. Half of the errors of the mean wait are
+below 1.5 %, of a disk's below 5 %."""
+DRAIN_MEASURED = 0.14
+"""The same for the mean and the 99 % quantile of the drain."""
 LEAST = 1e-100
 """P(n_i = q_i | n_i >= q_i) below which a disk may as well be saturated."""
 
@@ -111,7 +127,7 @@ def solve(engine: Engine) -> SteadyState:
         method="divided_slots",
         exact=exact,
         error_bounds=dict.fromkeys(QUANTITIES, error) if exact else bounds,
-        warnings=() if exact else ("the slots are divided: what waits for a cap is taken to wait by itself",),
+        warnings=() if exact else (_told(bounds),),
         throughput=throughput,
         blocking=total_blocking(engine.disks, states),
         mean_wait=sum(state.throughput * state.mean_wait for state in states) / throughput,
@@ -123,6 +139,11 @@ def solve(engine: Engine) -> SteadyState:
         disks=states,
         _sojourns="what a request waits for its cap is known in the mean only",
     )
+
+
+def _told(bounds: Mapping[str, float]) -> str:
+    unknown = "" if math.isfinite(bounds["mean_wait"]) else "; no error was measured here, compare with qt.simulate"
+    return f"the slots are divided: what waits for a cap is taken to wait by itself{unknown}"
 
 
 def divide(engine: Engine) -> tuple[Divided, Floats]:
@@ -154,7 +175,16 @@ def is_exact(engine: Engine) -> bool:
 
 def measured(engine: Engine) -> bool:
     """Whether `engine` lies within the grid that MEASURED was measured on."""
-    return False
+    device, slots = engine.devices[0], engine.queue_length
+    if engine.shares not in ("equal", "load") or device.servers is None or slots is None:
+        return False
+    return (
+        2 <= len(engine.disks) <= 8
+        and all(isinstance(disk.arrivals, Poisson) and 8 <= disk.buffer <= 64 for disk in engine.disks)
+        and device.servers <= 16
+        and 0.5 <= engine.offered_load / device.servers <= 1.2
+        and 1.5 <= slots / device.servers <= 8.0
+    )
 
 
 def slotted(engine: Engine, factor: float) -> Divided:
