@@ -57,6 +57,12 @@ def cases() -> Iterator[tuple[str, Sequence[qt.Disk], qt.Device | None, int, Seq
     yield "own, open, loads 0.5 to 14", [own(a, 64, c) for a, c in zip(rates, (1, 4, 8, 16), strict=True)], None, 40, [
         0.5, 3.5, 7.0, 14.0
     ]  # fmt: skip
+    # Fewer than four slots a disk, where Linux's rule promises more than there are: simulated only, devices apart.
+    yield "own, 4 beside seven of 256, few slots", [own(shallow, 4), *[own(deep, 256)] * 7], None, 16, [2] + [1] * 7
+    few = qt.Device(4, law())
+    light = qt.Disk(qt.Poisson(0.05 * 0.95 * 4 / SERVICE), buffer=64)
+    heavy = qt.Disk(qt.Poisson(0.65 * 0.95 * 4 / SERVICE), buffer=256)
+    yield "shared, open, 5 % x 7 beside 65 %, few slots", [*[light] * 7, heavy], few, 16, [1] * 7 + [3]
     device = qt.Device(16, law())
     quiet, busy = qt.Disk(qt.Closed(1, 1e-3), buffer=8), qt.Disk(deep, buffer=256)
     yield "shared, 1 at a time beside one of 256", [quiet, busy], device, 64, [1, 3]
