@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ from scipy.optimize import brentq
 from qtheory.arrivals import Closed, Poisson
 from qtheory.engine import Engine
 from qtheory.markov.birth_death import stationary
-from qtheory.solve.population import Population, population, total_blocking
+from qtheory.solve.population import OUT_OF_REACH, Population, population, total_blocking
 from qtheory.solve.product_form import common_refusal, continued
 from qtheory.solve.steady_state import QUANTITIES, DiskState, SteadyState
 
@@ -146,6 +147,7 @@ def _told(bounds: Mapping[str, float]) -> str:
     return f"the slots are divided: what waits for a cap is taken to wait by itself{unknown}"
 
 
+@lru_cache(maxsize=4)
 def divide(engine: Engine) -> tuple[Divided, Floats]:
     """All three steps: who has a slot and how many each disk has, and the law of the total."""
     first = slotted(engine, 1.0)
@@ -263,12 +265,13 @@ def totals(engine: Engine, first: Divided) -> Floats:
         reach *= 2.0
     tilt = float(brentq(excess, -reach, reach))
     laws = tilted(tilt)
-    parts = [(laws[key], laws[key] * np.minimum(np.arange(len(laws[key])), key[1])) for key in kinds]
+    parts = [_reached(laws[key], laws[key] * np.minimum(np.arange(len(laws[key])), key[1])) for key in kinds]
     while len(parts) > 1:
         paired = list(zip(parts[::2], parts[1::2], strict=False))
         rest = parts[len(parts) - 1 :] if len(parts) % 2 else []
         parts = [
-            (np.convolve(p, q), np.convolve(p_held, q) + np.convolve(p, q_held)) for (p, p_held), (q, q_held) in paired
+            _reached(np.convolve(p, q), np.convolve(p_held, q) + np.convolve(p, q_held))
+            for (p, p_held), (q, q_held) in paired
         ] + rest
     whole, in_slots = parts[0]
     seen = np.flatnonzero(whole > 0.0)
@@ -292,6 +295,12 @@ def _slots(engine: Engine) -> int:
     """Most slots that can be used together."""
     wanted = sum(_caps(engine))
     return min(engine.queue_length or wanted, wanted)
+
+
+def _reached(law: Floats, held: Floats) -> tuple[Floats, Floats]:
+    """Both, as far as the law is not out of reach."""
+    end = int(np.flatnonzero(law > OUT_OF_REACH * law.max())[-1]) + 1
+    return law[:end], held[:end]
 
 
 def _normal(weights: Floats) -> Floats:
