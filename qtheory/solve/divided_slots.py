@@ -197,37 +197,38 @@ def slotted(engine: Engine, factor: float) -> Divided:
     constant = sum(disk.most for disk in inside if disk.saturated)
     rates = continued(engine.devices[0].rates(_slots(engine)), most)
     free = [i for i, disk in enumerate(inside) if not disk.saturated]
-    arrivals = {i: engine.disks[i].arrival_rates() for i in free}
-    behind = {i: np.eye(1, engine.disks[i].most - caps[i] + 1)[0] for i in free}
+    kind = [(disk, cap) for disk, cap in zip(engine.disks, caps, strict=True)]
+    first = {kind[i]: i for i in reversed(free)}  # equal disks are looked at once
+    arrivals = {key: engine.disks[i].arrival_rates() for key, i in first.items()}
+    behind = {key: np.eye(1, key[0].most - key[1] + 1)[0] for key in first}
     before: Floats | None = None
     for _ in range(ROUNDS):
-        series = []
-        for i in free:
-            weights = arrivals[i][: caps[i]] / np.arange(1, caps[i] + 1)
-            weights[-1] /= max(float(behind[i][0]), LEAST)
-            series.append(weights)
-        number = population(inside, series, np.arange(constant + 1, most + 1) / rates[constant:])
+        series = {}
+        for (disk, cap), rate in arrivals.items():
+            weights = rate[:cap] / np.arange(1, cap + 1)
+            weights[-1] /= max(float(behind[disk, cap][0]), LEAST)
+            series[disk, cap] = weights
+        number = population(
+            inside, [series[kind[i]] for i in free], np.arange(constant + 1, most + 1) / rates[constant:]
+        )
         pmf = number.pmf
         shares = np.zeros(len(pmf))
         shares[1:] = pmf[1:] * rates[: len(pmf) - 1] / np.arange(1, len(pmf))
         laws, flows = number.split(pmf), number.split(shares)
         # A full share that is never seen says nothing; there any rate will do.
-        held = np.array([laws[i][-1] for i in free])
-        speed = np.array([caps[i] * flows[i][-1] for i in free])
-        speed = np.divide(speed, held, out=np.full(len(free), float(rates[-1])), where=held > 0.0)
+        held = np.array([laws[i][-1] for i in first.values()])
+        speed = np.array([cap * flows[i][-1] for (_, cap), i in first.items()])
+        speed = np.divide(speed, held, out=np.full(len(first), float(rates[-1])), where=held > 0.0)
         if not free or (before is not None and float(np.max(np.abs(speed / before - 1.0))) < AGREEMENT):
             break
         before = speed
-        for i, rate in zip(free, speed, strict=True):
-            waiting = arrivals[i][caps[i] :]
-            behind[i] = stationary(waiting, np.full(len(waiting), factor * rate))
+        for (key, i), slow in zip(first.items(), factor * speed, strict=True):
+            waiting = arrivals[key][caps[i] :]
+            behind[key] = stationary(waiting, np.full(len(waiting), slow))
     else:
         raise ValueError(f"engine cannot be solved: its shares do not settle in {ROUNDS} rounds; qt.simulate covers it")
-    own = [np.append(laws[i][:-1], laws[i][-1] * behind[i]) if i in arrivals else None for i in range(len(inside))]
-    kept = [
-        np.eye(1, disk.most + 1, disk.most)[0] if law is None else law
-        for disk, law in zip(engine.disks, own, strict=True)
-    ]
+    whole = {key: np.append(laws[i][:-1], laws[i][-1] * behind[key]) for key, i in first.items()}
+    kept = [whole[key] if key in whole else np.eye(1, key[0].most + 1, key[0].most)[0] for key in kind]
     return Divided(number, rates, tuple(kept))
 
 
