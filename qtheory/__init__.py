@@ -34,6 +34,7 @@ from qtheory.laws import (
 )
 from qtheory.laws.fitting import fit_phase_type
 from qtheory.result import Estimate
+from qtheory.shares import Weights
 from qtheory.simulate import simulate, simulate_stops
 from qtheory.sizing import (
     assign_iothreads,
@@ -88,6 +89,7 @@ __all__ = [
     "TraceError",
     "TraceStream",
     "Weibull",
+    "Weights",
     "assign_iothreads",
     "bundled_trace",
     "disk_count_sweep",

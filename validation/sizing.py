@@ -1,10 +1,9 @@
 """How long a queue must be: the numbers behind the rules, and how far each is off: python -m validation.sizing
 
-Five tables in validation/results:
+Four tables in validation/results:
 
 * `sizing_line_or_shares.csv`: saturated disks, a device of one server each. Slots for 5 % loss with one FIFO line and
   with equal shares, their drains, what the constants lose, and what a deep disk leaves to a shallow one;
-* `sizing_two_devices.csv`: 64 slots before a fast and a slow device, as published for Linux's shared tags;
 * `sizing_unsaturated_line.csv`: Poisson disks with a device each behind one line, where the solution is approximate:
   the optimum beside that by simulation, and the closed form for saturated guests;
 * `sizing_closed_forms.csv`: each closed form of `qtheory.sizing.closed_forms` beside the numeric optimum;
@@ -89,24 +88,6 @@ def line_or_shares() -> list[dict[str, Any]]:
                 "deep_rate_shares": round(share.disks[1].throughput, 1),
             }
         )
-    return rows
-
-
-def two_devices() -> list[dict[str, Any]]:
-    """64 slots, services of 1 ms and 100 ms, both guests saturated; published without shares: 29 859 and 318."""
-    rows = []
-    disks = [
-        qt.Disk(qt.Closed(k), buffer=k, device=qt.Device(servers=64, service=qt.Exponential(mean=mean)))
-        for k, mean in ((2048, 1e-3), (2048, 0.1))
-    ]
-    discipline: tuple[tuple[str, Any], ...] = (("one FIFO line", "fifo"), ("equal shares", "equal"))
-    for name, shares in discipline:
-        state = qt.solve(qt.Engine(disks, queue_length=64, hold="ring", shares=shares))
-        rates = [disk.throughput for disk in state.disks]
-        rows.append({"slots": name, "fast": round(rates[0], 1), "slow": round(rates[1], 1), "source": state.method})
-    # A freed slot goes back to the disk that freed it: the split stays where it began, so Little's law gives it.
-    rows.append({"slots": "kept by who freed it, 30 + 32", "fast": 30.0 / 1e-3, "slow": 32.0 / 0.1, "source": "N/S"})
-    rows.append({"slots": "published", "fast": 29859, "slow": 318, "source": "Linux shared tags"})
     return rows
 
 
@@ -253,8 +234,6 @@ def rule() -> Iterator[dict[str, Any]]:
 def main() -> None:
     """Write the tables, print the worst cases."""
     for row in _write("sizing_line_or_shares.csv", line_or_shares()):
-        print(row)
-    for row in _write("sizing_two_devices.csv", two_devices()):
         print(row)
     failed = False
     lines = _write("sizing_unsaturated_line.csv", unsaturated_line())

@@ -94,6 +94,7 @@ def _drained(
     from qtheory.drain import (
         depth_schedule,
         disk_by_disk,
+        divided_slots,
         fitted_service,
         flow_equivalent,
         mixed_service,
@@ -135,6 +136,7 @@ def _drained(
     for name, refuse, drain_devices in (
         ("separate devices", separate_devices.refusal, separate_devices.drain),
         ("disk by disk", disk_by_disk.refusal, disk_by_disk.drain),
+        ("divided slots", divided_slots.refusal, divided_slots.drain),
         ("flow equivalent", flow_equivalent.refusal, flow_equivalent.drain),
     ):
         reason = refuse(engine)

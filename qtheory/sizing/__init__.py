@@ -7,6 +7,7 @@ The queue length Q is the one knob behind both questions: throughput bounds it f
     sensitivity.py   how it moves as its inputs do
     closed_forms.py  what a queue length must be, in closed form, where there is one
     integer_rule.py  one rule in whole numbers, for a block layer
+    handover.py      who gets a freed slot, and what of the slots that leaves each disk
     rules.py         the rules that are deployed
     curve.py         the optimum against the number of disks, beside them
     host_budget.py   the AIO slots of a host, divided among its engines

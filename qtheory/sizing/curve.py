@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtheory.arguments import count, sequence
 from qtheory.engine import Engine
 from qtheory.result import Result
+from qtheory.shares import follow_length, shortest
 from qtheory.sizing import rules
 from qtheory.sizing.optimum import OptimalQueueLength, optimal_queue_length
 from qtheory.sizing.sweep import with_disks
@@ -92,8 +93,8 @@ def sizing_curve(engine: Engine, disk_counts: Sequence[float], **limits: Any) ->
         raise ValueError("disk_counts must have at least one value")
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
-    equal = engine.shares == "equal"
-    engines = [with_disks(engine, n, n if equal else engine.queue_length) for n in counts]
+    divided = follow_length(engine.shares)
+    engines = [with_disks(engine, n, shortest(engine.shares, n) if divided else engine.queue_length) for n in counts]
     points = tuple(optimal_queue_length(e, **limits) for e in engines)
     alone: dict[Engine, int | None] = {}
 

@@ -33,6 +33,7 @@ from qtheory.arguments import positive, probability, sequence
 from qtheory.drain import drain_survival, drain_time
 from qtheory.engine import Engine
 from qtheory.result import Result
+from qtheory.shares import follow_length, shortest
 from qtheory.sizing.closed_forms import one_line
 from qtheory.sizing.sensitivity import Sensitivity, sensitivity
 from qtheory.sizing.sweep import with_disks, with_queue_length
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 Objective: TypeAlias = "Literal['power'] | Callable[[SteadyState], float]"
 ROUNDING = 1e-9
 """By which a quantity may miss its limit, or move against its direction, and be taken not to."""
-UNSOLVED = "servers: beyond them, equal shares of a shared device are not solved"
+UNSOLVED = "servers: beyond them, divided slots of a shared device are not solved for this service"
 UNSATURATED_LINE = (-0.08, 0.80)
 """How far a lower end by `flow_equivalent` was from the simulated one for 5 % loss, as a fraction of that, over a grid
 in `validation/sizing.py`: 4 and 16 Poisson disks, buffers 8 and 32, devices of 1 and 4 servers, utilization 0.7 to 1.2;
@@ -149,7 +150,8 @@ def optimal_queue_length(
     Parameters
     ----------
     engine : Engine
-        Its own queue length is ignored. With shares="equal" every disk has at least one slot.
+        Its own queue length is ignored. Shares that follow it ("equal", "rings", "load", `Weights`) give every disk
+        at least one slot.
     max_throughput_loss : float, optional
         Most of the throughput without a limit that may be lost to Q, a fraction.
     max_delay_probability : float, optional
@@ -228,15 +230,12 @@ class Search:
         self.engine = engine
         self.limits = limits
         self.seen: dict[str, dict[int, float]] = {}
-        n = len(engine.disks)
-        equal = engine.shares == "equal"
-        self.first = n if equal else 1
-        self.last = n * max(d.most for d in engine.disks) if equal else sum(d.most for d in engine.disks)
-        self.last, self.end = self._solved(max(self.last, self.first))
-        self.natural = "a slot for each disk" if equal else "one request"
+        self.first = shortest(engine.shares, len(engine.disks))
+        self.last, self.end = self._solved(max(self._enough(), self.first))
+        self.natural = "a slot for each disk" if follow_length(engine.shares) else "one request"
         self.state = cache(lambda q: solve(self.at(q)))
         self.unlimited = cache(lambda: throughput(with_queue_length(engine, None)))
-        waits = engine.shared and engine.caps is None and not equal and engine.hold != "refuse"
+        waits = engine.shared and engine.caps is None and not follow_length(engine.shares) and engine.hold != "refuse"
         self.enough = (engine.devices[0].servers or self.last) if waits else self.last
         self.floor = self._floor()
         self.constraints = self._constraints()
@@ -290,10 +289,25 @@ class Search:
 
         return Constraint(name, rises, limit, value)
 
+    def _enough(self) -> int:
+        """The queue length that gives every disk a slot for each request that it can have."""
+        total = sum(disk.most for disk in self.engine.disks)
+        if not follow_length(self.engine.shares):
+            return total
+
+        def enough(q: int) -> bool:
+            caps = self.at(q).caps
+            return caps is None or all(cap >= d.most for cap, d in zip(caps, self.engine.disks, strict=True))
+
+        last = max(total, self.first)
+        while not enough(last):
+            last *= 2
+        return least(enough, max(total, self.first), last, last)
+
     def _solved(self, last: int) -> tuple[int, str]:
-        """Where to end; equal shares of a shared device are solved up to its servers only, unless it is small."""
+        """Where to end; divided slots of other than exponential servers are solved up to their number, unless few."""
         device = self.engine.device
-        if self.engine.shares == "equal" and device is not None and device.servers is not None:
+        if follow_length(self.engine.shares) and device is not None and device.servers is not None:
             try:
                 choose(self.at(last))
             except ValueError:
@@ -562,7 +576,8 @@ def _most_disks(search: Search) -> int:
     engine, n = search.engine, len(search.engine.disks)
 
     def infeasible(disks: int) -> bool:
-        fewer = with_disks(engine, disks, disks if engine.shares == "equal" else engine.queue_length)
+        divided = follow_length(engine.shares)
+        fewer = with_disks(engine, disks, shortest(engine.shares, disks) if divided else engine.queue_length)
         return not Search(fewer, search.limits, max(1, search.lower * disks // n)).feasible
 
     return least(infeasible, 1, n - 1, n // 2) - 1

@@ -10,6 +10,7 @@
 | `disk_by_disk` | one device a disk, nothing shared, any service and arrivals | as each disk alone |
 | `guests_that_wait` | one shared device, one line, guests that wait for room | exact for one disk, else approximate |
 | `joint_chain` | any small engine of phase-type service, state by state | exact |
+| `divided_slots` | one shared device whose slots are divided by caps | approximate |
 | `fitted_service` | one shared device of any service law, one line | approximate |
 | `mixed_service` | one shared device, one line, disks of different service laws | approximate |
 | `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |
@@ -37,6 +38,7 @@ METHODS = (
     "disk_by_disk",
     "guests_that_wait",
     "joint_chain",
+    "divided_slots",
     "fitted_service",
     "mixed_service",
     "flow_equivalent",
