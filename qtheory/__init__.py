@@ -32,8 +32,9 @@ from qtheory.laws import (
 )
 from qtheory.laws.fitting import fit_phase_type
 from qtheory.result import Estimate
-from qtheory.simulate import simulate, simulate_stops
-from qtheory.sizing import disk_count_sweep, optimal_queue_length, queue_length_sweep, sizing_curve
+from qtheory.simulate import controllers, simulate, simulate_stops
+from qtheory.simulate.resizing import Change, simulate_resizing
+from qtheory.sizing import disk_count_sweep, optimal_queue_length, queue_length_sweep, shrink_time, sizing_curve
 from qtheory.solve import solve
 from qtheory.switchover import Precopy, SwitchoverPlan, plan_switchover
 from qtheory.traces import Trace, TraceError, TraceStream, bundled_trace, read_trace, scan_trace
@@ -44,6 +45,7 @@ __all__ = [
     "MAP",
     "MMPP",
     "BoundedPareto",
+    "Change",
     "Closed",
     "Coxian",
     "DepthLimit",
@@ -79,6 +81,7 @@ __all__ = [
     "TraceStream",
     "Weibull",
     "bundled_trace",
+    "controllers",
     "disk_count_sweep",
     "drain_bound",
     "drain_time",
@@ -96,7 +99,9 @@ __all__ = [
     "read_measurement",
     "read_trace",
     "scan_trace",
+    "shrink_time",
     "simulate",
+    "simulate_resizing",
     "simulate_stops",
     "sizing_curve",
     "solve",

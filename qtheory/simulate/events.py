@@ -506,6 +506,7 @@ class EventRun:
             stop=np.array([math.inf, math.inf]),
             taken=np.zeros(len(draws.laws), np.int64),
         )
+        self._always_waiting = self._guests.waiting.copy()
         self._open = NONE
         self._exhausted = False
         rows = len(draws.laws)

@@ -8,12 +8,14 @@ The queue length Q is the one knob behind both questions: throughput bounds it f
     closed_forms.py  what a queue length must be, in closed form, where there is one
     integer_rule.py  one rule in whole numbers, for a block layer
     rules.py         the rules that are deployed
+    shrinking.py     how long a new queue length takes to have its effect
     curve.py         the optimum against the number of disks, beside them
 """
 
 from qtheory.sizing.curve import SizingCurve, sizing_curve
 from qtheory.sizing.integer_rule import integer_rule
 from qtheory.sizing.optimum import OptimalQueueLength, optimal_queue_length
+from qtheory.sizing.shrinking import relaxation_time, shrink_time
 from qtheory.sizing.sweep import OperatingPoint, disk_count_sweep, queue_length_sweep, with_disks
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "integer_rule",
     "optimal_queue_length",
     "queue_length_sweep",
+    "relaxation_time",
+    "shrink_time",
     "sizing_curve",
     "with_disks",
 ]
