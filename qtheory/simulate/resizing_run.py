@@ -58,8 +58,7 @@ class ResizingRun(EventRun):
 
     def until(self, time: float) -> None:
         """Run until `time`; what happens at that moment has happened."""
-        flight, guests = self._flight, self._guests
-        guests.stop[0] = time
+        self._guests.stop[0] = time
         nothing = np.empty(0)
         disk = np.empty(BLOCK, np.int32)
         accepted, submitted, start, completion = (np.empty(BLOCK) for _ in range(4))
@@ -67,7 +66,7 @@ class ResizingRun(EventRun):
         while True:
             # without room for what a stop would note, the kernel returns before the first event after it
             why, ended, _ = run(
-                self._rules, flight, self._copy, self._requests, guests, *self._open, self._exhausted,
+                self._rules, self._flight, self._copy, self._requests, self._guests, *self._open, self._exhausted,
                 self._service_pool, self._think_pool, nothing, self._with_lines, 0, BLOCK, disk, accepted, submitted,
                 start, completion, nothing, 0, self._areas, area, area, self._pmf, disk_pmf,
             )  # fmt: skip
@@ -81,8 +80,8 @@ class ResizingRun(EventRun):
             if why != DONE:
                 self._refill(why)
         passed = time - self.now
-        self._areas += guests.numbers[0] * passed, flight.used[0] * passed
-        flight.clock[0] = time
+        self._areas += self._guests.numbers[0] * passed, self._flight.used[0] * passed
+        self._flight.clock[0] = time
 
     def seen(self) -> Seen:
         """What happened since it was last asked."""
@@ -121,11 +120,11 @@ class ResizingRun(EventRun):
         changing = [disk for disk in dict.fromkeys(disks) if self.attached[disk] != attached]
         for disk in changing:
             self.attached[disk] = attached
-            if attached:
+            if not attached:
+                self._silence(disk)
+            elif self._closed[disk] is not None:
                 self._rules.think[disk] = self._thinks[disk]
                 self._guests.waiting[disk] = self._always_waiting[disk]
-            else:
-                self._silence(disk)
         if attached:
             self._start_closed(changing)
 
