@@ -451,7 +451,7 @@ class EventRun:
     """Least mean number of requests between two stops."""
 
     def __init__(self, engine: Engine, draws: Draws, attached: Sequence[int] | None = None) -> None:
-        """A run from time 0 on; of closed disks only those `attached` begin (None: all)."""
+        """A run from time 0 on; of the closed disks `attached` begin (None: all)."""
         disks = engine.disks
         n = len(disks)
         devices = (engine.device,) if engine.device is not None else engine.devices

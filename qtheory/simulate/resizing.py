@@ -356,6 +356,7 @@ def simulate_resizing(
     for change in plan:
         if change.at == 0.0 and change.slowdown is not None:
             run.slow(_concerned(change, engine), change.slowdown)
+    run.begin()
 
     rows: list[tuple[float, ...]] = []
     responses: list[Floats] = []

@@ -43,9 +43,10 @@ class ResizingRun(EventRun):
     """The run; its queue length, attached disks and slowdowns may be changed at the present time."""
 
     def __init__(self, engine: Engine, draws: Draws, attached: Sequence[bool]) -> None:
+        """A run in which nothing has been sent: set what holds at time 0, then `begin`."""
         shares = "fifo" if engine.shares == "equal" else engine.shares
         unlimited = Engine(engine.disks, engine.device, None, engine.hold, shares)
-        super().__init__(unlimited, draws, np.flatnonzero(attached).tolist())
+        super().__init__(unlimited, draws, ())
         self.attached = list(attached)
         self._divided = engine.shares == "equal"
         self._thinks = self._rules.think.copy()
@@ -55,6 +56,10 @@ class ResizingRun(EventRun):
         self._refused = 0
         self._areas = np.zeros(2)
         self._pmf = np.zeros(unlimited.most + 1)
+
+    def begin(self) -> None:
+        """The closed disks that are attached begin."""
+        self._start_closed(np.flatnonzero(self.attached).tolist())
 
     def until(self, time: float) -> None:
         """Run until `time`; what happens at that moment has happened."""

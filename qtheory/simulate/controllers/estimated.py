@@ -20,7 +20,7 @@ that is kept for ever is fatal when the device slows down by more than g, and it
 **But a window that ends is the mean latency again**: at a constant Q > C the least of the means in it is R(Q), and Q
 winds up as before, by f in a window. The way out is to look: in one period of so many let Q be φ Q. For φ Q <= C that
 shows S and leads to f(C); for φ Q > C it shows φ Q/max μ and leads to f(φ Q), which is less than Q, by a factor next to
-g φ, where g φ + ½ √(g φ/Q) < 1. So g φ < 1 brings Q back to f(C) from anywhere, by a factor a window; and g must
+g φ, where g φ + ½ √(g φ/Q) < 1. So g φ < 1 brings Q back to f(C) from anywhere, by a factor a look; and g must
 exceed what the least of several noisy means is too small by, about √(2 ln w) times its coefficient of variation in a
 window of w. Looking costs at most 1 − φ of a period's throughput. The congestion control BBR rests on the same three
 things: the greatest recent rate, the least recent delay, and a probe for it (Cardwell et al., 2016).
@@ -53,7 +53,7 @@ class Estimated:
         Calls over which the least mean latency is kept.
     probe, every : float, int
         Once in `every` calls Q is set to `probe` of what it would be, for a period; 1: never. Not needed, and not done,
-        while less is in flight.
+        while less is in flight; done again at once when it led to a shorter queue.
     hold : int
         Calls over which the greatest rate is kept: Q grows at once and shrinks after as many.
     dead_band : float
@@ -119,10 +119,12 @@ class Estimated:
             if not self._probing:
                 self._rates.append(seen.completions / seen.duration)
         self._since = 0 if self._probing or seen.in_flight <= self.probe * self._length else self._since + 1
-        self._probing = False
+        looked, self._probing = self._probing, False
         if self._rates:
             length = self._needed(seen, max(self._rates), min(self._latencies))
             if not (1.0 - self.dead_band) * self._length <= length <= self._length:
+                if looked and length < self._length:
+                    self._since = self.every
                 self._length = length
         if self.probe < 1.0 and self._since >= self.every:
             self._probing = True
