@@ -25,6 +25,12 @@ exceed what the least of several noisy means is too small by, about √(2 ln w) 
 window of w. Looking costs at most 1 − φ of a period's throughput. The congestion control BBR rests on the same three
 things: the greatest recent rate, the least recent delay, and a probe for it (Cardwell et al., 2016).
 
+**What the guests do not ask for says nothing of the device.** At a low load X is the load, and a Q that follows it down
+makes the next burst wait while Q grows back by the factor g a period. So Q shrinks only by what was seen while it was
+full. **With a device each** the latency at φ Q has a wait in it whatever φ: requests spread unevenly, and R(m) =
+S (m + N − 1)/N for m in flight at N single servers (arrival theorem). A look at one slot a disk shows at most 2 S; what
+the rule adds for the line, 12 slots a disk for rings of 256, is the larger part.
+
 `mean_field` is this map, for any controller; `validation/resizing.py` measures it with noise.
 """
 
@@ -39,6 +45,9 @@ import numpy as np
 from qtheory.arguments import count, nonnegative, positive, real
 from qtheory.simulate.controllers.known import ruled
 from qtheory.simulate.resizing import Controller, Observation
+
+LIMITING = 0.9
+"""Part of Q in flight beyond which Q is what limits the rate."""
 
 
 @dataclass
@@ -55,11 +64,12 @@ class Estimated:
         Once in `every` calls Q is set to `probe` of what it would be, for a period; 1: never. Not needed, and not done,
         while less is in flight; done again at once when it led to a shorter queue.
     hold : int
-        Calls over which the greatest rate is kept: Q grows at once and shrinks after as many.
+        Calls over which the greatest rate is kept: Q grows at once and shrinks after as many. Calls in which Q limited
+        nothing do not count, and do not shrink it.
     dead_band : float
         Q is not shrunk by less than this fraction.
     separate : bool
-        Whether each disk has a device of its own.
+        Whether each disk has a device of its own; a look is then one slot a disk.
     budget : float, optional
         What a drain may take with probability 99 % [s].
     start : int
@@ -94,7 +104,7 @@ class Estimated:
     _rates: deque[float] = field(init=False, repr=False)
     _latencies: deque[float] = field(init=False, repr=False)
     _length: int = field(init=False, repr=False)
-    _since: int = field(default=0, init=False, repr=False)
+    _since: int = field(init=False, repr=False)
     """Calls since the last look, or the last time that less was in flight than a look would allow."""
     _probing: bool = field(default=False, init=False, repr=False)
 
@@ -110,25 +120,28 @@ class Estimated:
         for name in ("window", "every", "hold", "start", "samples"):
             setattr(self, name, count(name, getattr(self, name)))
         self._rates, self._latencies = deque(maxlen=self.hold), deque(maxlen=self.window)
-        self._length = self.start
+        self._length, self._since = self.start, self.every
 
     def __call__(self, seen: Observation) -> int:
         """Q."""
+        looked, self._probing = self._probing, False
+        limiting = looked or seen.in_flight > LIMITING * self._length
         if seen.completions >= self.samples:
             self._latencies.append(float(seen.latencies.mean()))
-            if not self._probing:
-                self._rates.append(seen.completions / seen.duration)
-        self._since = 0 if self._probing or seen.in_flight <= self.probe * self._length else self._since + 1
-        looked, self._probing = self._probing, False
+            rate = seen.completions / seen.duration
+            if not looked and (limiting or rate > max(self._rates, default=0.0)):
+                self._rates.append(rate)
+        self._since = 0 if looked or seen.in_flight <= self.probe * self._length else self._since + 1
         if self._rates:
             length = self._needed(seen, max(self._rates), min(self._latencies))
-            if not (1.0 - self.dead_band) * self._length <= length <= self._length:
+            if length > self._length or (limiting and length < (1.0 - self.dead_band) * self._length):
                 if looked and length < self._length:
                     self._since = self.every
                 self._length = length
         if self.probe < 1.0 and self._since >= self.every:
             self._probing = True
-            return max(int(self.probe * self._length), 1)
+            look = int(self.probe * self._length)
+            return max(min(look, sum(seen.attached)) if self.separate else look, 1)
         return self._length
 
     def _needed(self, seen: Observation, rate: float, latency: float) -> int:
