@@ -127,7 +127,9 @@ class Estimated:
         looked, self._probing = self._probing, False
         limiting = looked or seen.in_flight > LIMITING * self._length
         if seen.completions >= self.samples:
-            self._latencies.append(float(seen.latencies.mean()))
+            # at the start of a look there are still those that were submitted before it
+            settled = seen.latencies[len(seen.latencies) // 2 :] if looked else seen.latencies
+            self._latencies.append(float(settled.mean()))
             rate = seen.completions / seen.duration
             if not looked and (limiting or rate > max(self._rates, default=0.0)):
                 self._rates.append(rate)
