@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from typing import Any
@@ -35,7 +34,7 @@ SATURATED = qt.Engine([qt.Disk(qt.Closed(64))], FOUR, hold="ring")
 EIGHT_SERVERS = [1e3 * min(n, 8) for n in range(1, 1025)]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(engines(fast=False), st.data())
 def test_follows_the_twin(case: Any, data: st.DataObject) -> None:
     """Request by request, while Q, the closed disks that are attached and the first device's speed change."""
@@ -43,8 +42,6 @@ def test_follows_the_twin(case: Any, data: st.DataObject) -> None:
 
     engine, seed, lattice = case
     engine = qt.Engine(engine.disks, engine.device, None, engine.hold, engine.shares)
-    if engine.hold == "refuse":  # a closed request that is refused thinks again, endlessly where none thinks long
-        engine = qt.Engine(engine.disks, engine.device, None, "ring", engine.shares)
     disks = st.lists(st.integers(0, len(engine.disks) - 1), unique=True)
     gaps = st.integers(1, 8).map(lambda k: k / 2.0) if lattice else st.floats(0.01, 5.0)
     moments = data.draw(
@@ -108,19 +105,19 @@ def test_equal_shares_follow_the_disks() -> None:
 
 @pytest.mark.parametrize("to", [20, 2])
 def test_shrinking_takes_a_pure_death(to: int) -> None:
-    """From 64 in flight: when what is in flight reaches Q, 150 times in one run, against the law."""
+    """From 64 in flight: when what is in flight reaches Q, 100 times in one run, against the law."""
     law = qt.shrink_time(SATURATED, to)
     harmonic = sum(1.0 / j for j in range(to + 1, 5))
     assert law.mean == pytest.approx((64 - max(to, 4)) * 1e-3 / 4 + 1e-3 * harmonic, rel=1e-12)
     calls = itertools.count()
     run = qt.simulate_resizing(
-        SATURATED, lambda seen: None if next(calls) % 40 == 0 else to, horizon=150 * 0.04, period=1e-3
+        SATURATED, lambda seen: None if next(calls) % 40 == 0 else to, horizon=100 * 0.04, period=1e-3
     )
     # Periods with more than Q in flight in the mean, the first of each 40 without a limit; the last counts as half.
-    longer = (run.in_flight > to * (1.0 + 1e-12)).reshape(150, 40)
+    longer = (run.in_flight > to * (1.0 + 1e-12)).reshape(100, 40)
     times = (longer.sum(axis=1) - 1.5) * 1e-3
-    assert times.mean() == pytest.approx(law.mean, abs=3.0 * math.sqrt((law.variance + 1e-6 / 12) / 150))
-    assert np.mean(times <= law.quantile(0.9)) == pytest.approx(0.9, abs=0.075)
+    assert times.mean() == pytest.approx(law.mean, abs=3.0 * math.sqrt((law.variance + 1e-6 / 12) / 100))
+    assert np.mean(times <= law.quantile(0.9)) == pytest.approx(0.9, abs=0.09)
 
 
 def test_shrink_time_from_a_stationary_number() -> None:
@@ -209,7 +206,7 @@ def test_a_least_latency_kept_for_ever_collapses(slowdown: float, collapses: boo
     st.lists(st.floats(0.05, 1.0), min_size=2, max_size=40), st.integers(1, 2000), st.floats(1e3, 1e5),
     st.sampled_from([1.25, 1.6]),
 )  # fmt: skip
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_least_latency_is_bounded_whatever_the_device(gains: list[float], start: int, rate: float, gain: float) -> None:
     """Any concave rate curve that is full at n: Q ends at f(n) at most, or where f(φ Q) is hardly less than Q."""
     steps = np.sort(gains)[::-1] / max(gains)
@@ -341,7 +338,8 @@ def test_plot_and_dict() -> None:
     assert len(run.plot().axes) == 3
     assert run.to_dict()["queue_length"] == [8.0] * 5
     assert len(qt.simulate_resizing(SATURATED, Constant(None), horizon=0.5).plot().axes) == 3
-    assert dataclasses.is_dataclass(run)
+    assert set(run.error_bounds) == {"throughput", "mean_in_flight", "mean_response"}
+    assert 0.0 < run.error_bound < 0.2
 
 
 @pytest.mark.parametrize(("given", "message"), [

@@ -132,7 +132,7 @@ Controller = Callable[[Observation], int | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Resizing(Result):
-    """What a run measured, period by period; SI units.
+    """What a run measured, period by period; SI units. `error_bounds` are relative half-widths over the whole run.
 
     Attributes
     ----------
@@ -396,7 +396,7 @@ def simulate_resizing(
         time, durations, lengths, disks, completed, refused, in_flight, in_system, mean_latency, mean_response,
         response_99, drain,
     ) = columns  # fmt: skip
-    return Resizing(
+    result = Resizing(
         method="simulation: event kernel, resized between calls",
         exact=False,
         error_bounds={},
@@ -416,6 +416,10 @@ def simulate_resizing(
         seed=seed,
         _responses=np.concatenate(responses),
     )
+    whole = result.between()
+    estimates = {name: getattr(whole, name) for name in ("throughput", "mean_in_flight", "mean_response")}
+    bounds = {name: e.half_width / e.value if e.value else math.inf for name, e in estimates.items()}
+    return replace(result, error_bounds=bounds)
 
 
 def _checked(engine: Engine, changes: Sequence[Change]) -> list[Change]:
