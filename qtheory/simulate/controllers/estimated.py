@@ -19,11 +19,13 @@ that is kept for ever is fatal when the device slows down by more than g, and it
 
 **But a window that ends is the mean latency again**: at a constant Q > C the least of the means in it is R(Q), and Q
 winds up as before, by f in a window. The way out is to look: in one period of so many let Q be φ Q. For φ Q <= C that
-shows S and leads to f(C); for φ Q > C it shows φ Q/max μ and leads to f(φ Q), which is less than Q, by a factor next to
-g φ, where g φ + ½ √(g φ/Q) < 1. So g φ < 1 brings Q back to f(C) from anywhere, by a factor a look; and g must
+shows S and leads to f(C); for φ Q > C it shows φ Q/max μ and leads to f(φ Q), which is less than Q, by a factor next
+to g φ, where g φ + ½ √(g φ/Q) < 1. So g φ < 1 brings Q back to f(C) from anywhere, by a factor a look; and g must
 exceed what the least of several noisy means is too small by, about √(2 ln w) times its coefficient of variation in a
-window of w. Looking costs at most 1 − φ of a period's throughput. The congestion control BBR rests on the same three
-things: the greatest recent rate, the least recent delay, and a probe for it (Cardwell et al., 2016).
+window of w. Looking costs at most 1 − φ of a period's throughput; it takes the time to shrink to φ Q and then the
+latencies looked for, so a period should last several R(Q), and the first half of a look does not count. The congestion
+control BBR rests on the same three things: the greatest recent rate, the least recent delay, and a probe for it
+(Cardwell et al., 2016).
 
 **What the guests do not ask for says nothing of the device.** At a low load X is the load, and a Q that follows it down
 makes the next burst wait while Q grows back by the factor g a period. So Q shrinks only by what was seen while it was
