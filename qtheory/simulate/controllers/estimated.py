@@ -106,7 +106,7 @@ class Estimated:
     _rates: deque[float] = field(init=False, repr=False)
     _latencies: deque[float] = field(init=False, repr=False)
     _length: int = field(init=False, repr=False)
-    _since: int = field(init=False, repr=False)
+    _since: int = field(default=0, init=False, repr=False)
     """Calls since the last look, or the last time that less was in flight than a look would allow."""
     _probing: bool = field(default=False, init=False, repr=False)
 
@@ -122,7 +122,7 @@ class Estimated:
         for name in ("window", "every", "hold", "start", "samples"):
             setattr(self, name, count(name, getattr(self, name)))
         self._rates, self._latencies = deque(maxlen=self.hold), deque(maxlen=self.window)
-        self._length, self._since = self.start, self.every
+        self._length = self.start
 
     def __call__(self, seen: Observation) -> int:
         """Q."""
