@@ -17,7 +17,7 @@ What follows (10 runs a cell, of the trace 2):
   is known and follows the disks loses 3.5 %, with half the unlimited drain.
 * Which estimate: rate × mean latency is at the cap (256, 128) within 0.7 s and then drains like no limit. The least
   latency kept for ever is as good as what is known until the device slows down: then 45 % of what it can do is lost
-  (9 % of the run). The least of a window with looks loses 0.9 %, all of it by looking, with 12 slots where 8 are needed.
+  (9 % of the run). The least of a window with looks loses 0.9 %, all of it by looking, with 12 slots for 8 servers.
   Looks also cost waits at a high load: 99 % of the responses within 30 ms instead of 12; called every 40 ms instead of
   every 100 ms it is 14 ms. So a call should last about 40 service times.
 * Which hysteresis: the greatest rate of 8 calls, and no shrinking by less than 10 %. Without them Q changes 4 times a
