@@ -25,7 +25,7 @@ from qtheory.simulate.controllers import (
     settled,
 )
 from qtheory.simulate.resizing import Observation
-from qtheory.sizing import relaxation_time
+from qtheory.sizing import integer_rule, relaxation_time
 from qtheory.sizing.sweep import with_queue_length
 
 EXPONENTIAL = qt.Exponential(mean=1e-3)
@@ -283,7 +283,10 @@ def test_controllers_follow_the_disks() -> None:
                qt.Change(1.25, range(6), attached=False)]  # fmt: skip
     rings = qt.simulate_resizing(engine, SumOfRings(), changes, horizon=2.0)
     known = qt.simulate_resizing(engine, Known(latency=1e-3, rate=1e3, separate=True), changes, horizon=2.0)
-    for run, lengths in ((rings, (64.0, 96.0, 1.0)), (known, (24.0, 37.0, 1.0))):
+    four, six = (
+        integer_rule(ring_sizes=16 * n, disks=n, devices=n, latency_ns=1_000_000, rate=1000 * n) for n in (4, 6)
+    )
+    for run, lengths in ((rings, (64.0, 96.0, 1.0)), (known, (four, six, 1.0))):
         for part, length in zip(((0.0, 0.55), (0.55, 1.25), (1.3, 2.0)), lengths, strict=True):
             span = run.between(*part)
             assert span.queue_length == length
