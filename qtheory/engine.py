@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from os import PathLike
@@ -270,7 +270,7 @@ class Engine:
     queue_length : int or None
         Requests submitted to the device(s) at once, over all disks (Q); None: no limit.
     hold : "ring", "engine" or "refuse"
-        Where accepted requests beyond Q are. QEMU holds them in the engine.
+        Where accepted requests beyond Q, or beyond their disk's cap, are. QEMU holds them in the engine.
     shares : "fifo", "equal", "rings", "load", "linux", Weights, or a cap for each disk
         How the Q slots are divided: one line; an equal part for each disk (parts differ by one where N does not
         divide Q); parts in proportion to the buffers, the offered loads or given weights; Linux's rule
@@ -367,7 +367,28 @@ class Engine:
     def most(self) -> int:
         """Most requests that can be in the system, guests' own waiting not counted."""
         total = sum(disk.most for disk in self.disks)
-        return min(total, self.queue_length) if self.hold == "refuse" and self.queue_length else total
+        return min(total, self.queue_length or total) if self.hold == "refuse" else total
+
+    @property
+    def refuses_at_caps(self) -> bool:
+        """Whether a request is refused when its disk has used up its cap, and not only at Q or at a full buffer."""
+        if self.hold != "refuse" or self.caps is None:
+            return False
+        return any(cap < disk.most for cap, disk in zip(self.caps, self.disks, strict=True))
+
+    @property
+    def with_buffers_for_caps(self) -> Engine:
+        """Itself; where it refuses at caps, and only disks that lose requests meet theirs, the same without caps."""
+        if not self.refuses_at_caps or self.caps is None:
+            return self
+        disks = []
+        for cap, disk in zip(self.caps, self.disks, strict=True):
+            if cap < disk.most:
+                if isinstance(disk.arrivals, Closed) or disk.full == "wait":
+                    return self
+                disk = replace(disk, buffer=cap)
+            disks.append(disk)
+        return Engine(disks, self.device, self.queue_length, self.hold)
 
     @property
     def offered_load(self) -> float:

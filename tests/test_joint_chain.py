@@ -1,6 +1,7 @@
 """The chain of all states equals every exact method where they overlap, and the simulator where nothing else is."""
 
 import pytest
+from generator import brute_force
 
 import qtheory as qt
 from qtheory.solve.steady_state import QUANTITIES
@@ -49,6 +50,14 @@ def test_it_agrees_with_the_exact_methods(name):
         for p in (0.4, 0.9, 0.999):
             assert found.wait_quantile(p) == pytest.approx(expected.wait_quantile(p), rel=1e-8, abs=1e-12), p
             assert found.response_quantile(p) == pytest.approx(expected.response_quantile(p), rel=1e-8), p
+
+
+def test_a_closed_guest_is_refused_at_its_cap():
+    engine = qt.Engine([disk(1.5, 3), qt.Disk(qt.Closed(3, 0.5))], qt.Device(2, EXPONENTIAL), 3, "refuse", (1, 2))
+    found, expected = qt.solve(engine), brute_force(engine)
+    assert found.method == "joint_chain"
+    for quantity in ("throughput", "blocking", "mean_wait", "mean_response", "mean_in_system", "mean_in_flight"):
+        assert getattr(found, quantity) == pytest.approx(getattr(expected, quantity), rel=1e-9, abs=1e-13), quantity
 
 
 BURSTS = qt.IPP(rate=5.0, on=1.0, off=3.0)

@@ -78,7 +78,7 @@ def drain_time(
     if present is not None and isinstance(throttle, (DepthSchedule, RateLimit)):
         raise ValueError(f"population must be None with a {type(throttle).__name__}, not {population!r}")
     law = None if flush is None else law_of(flush, "flush")
-    found = _drained(engine, throttle, present)
+    found = _drained(engine.with_buffers_for_caps, throttle, present)
     if law is None:
         return found
 
@@ -165,6 +165,7 @@ def drain_survival(engine: Engine, t: float) -> float:
     from qtheory.drain import flow_equivalent, separate_devices
     from qtheory.solve.disk_by_disk import apart, shares_nothing
 
+    engine = engine.with_buffers_for_caps
     if shares_nothing(engine):
         copies = Counter(apart(engine))
         return separate_devices.slowest([(n, drain_time(alone).sf(t)) for alone, n in copies.items()])

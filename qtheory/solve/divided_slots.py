@@ -71,7 +71,7 @@ def refusal(engine: Engine) -> str | None:
     if engine.caps is None:
         return "the slots are not divided"
     if engine.hold == "refuse":
-        return "requests wait for a cap and are refused at Q"
+        return "requests are refused at caps"
     if not engine.one_law:
         return "the disks have different service laws at one device"
     return common_refusal(engine)

@@ -324,8 +324,10 @@ def _settle(engine: Engine, state: State) -> Iterator[tuple[float, State]]:
 
 def _room(engine: Engine, i: int, present: list[int]) -> bool:
     """Whether a request of disk i is accepted."""
-    refused = engine.hold == "refuse" and engine.queue_length is not None and sum(present) >= engine.queue_length
-    return present[i] < engine.disks[i].buffer and not refused
+    room = engine.disks[i].buffer
+    if engine.hold == "refuse":
+        room = min(room, room if engine.caps is None else engine.caps[i], engine.most - sum(present) + present[i])
+    return present[i] < room
 
 
 def _arrival_rate(disk: Disk, out: int) -> float:
