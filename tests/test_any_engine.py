@@ -51,7 +51,7 @@ def engines(draw):
     disks = [disk() for _ in range(draw(st.integers(1, 3)))]
     slots = draw(st.sampled_from([None, None, 1, 3, 8]))
     hold = draw(st.sampled_from(["engine", "ring", "refuse"]))
-    shares = draw(st.sampled_from(["fifo", "fifo", "equal"]))
+    shares = draw(st.sampled_from(["fifo", "fifo", "fifo", "equal", "rings", "linux"]))
     try:
         return qt.Engine(disks, device() if shared else None, slots, hold, shares)
     except ValueError:  # saturated guests refused at Q, shares of nothing
