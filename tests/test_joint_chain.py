@@ -60,6 +60,21 @@ def test_a_closed_guest_is_refused_at_its_cap():
         assert getattr(found, quantity) == pytest.approx(getattr(expected, quantity), rel=1e-9, abs=1e-13), quantity
 
 
+def test_a_guest_waits_only_at_its_full_buffer():
+    guest = qt.Disk(qt.Closed(5, 1.0), buffer=4)
+    engine = qt.Engine([guest, disk(1.0, 5)], qt.Device(2, qt.Erlang(3, mean=0.7)), 8, "refuse")
+    found, run = qt.solve(engine), qt.simulate(engine, requests=400_000, seed=1)
+    assert found.method == "joint_chain"
+    for quantity in ("throughput", "mean_wait", "mean_response", "mean_in_system", "mean_guest_wait"):
+        assert getattr(run, quantity).covers(getattr(found, quantity), half_widths=2), quantity
+
+
+def test_a_queue_that_never_refuses_leaves_guests_waiting_without_end():
+    waits = qt.Disk(qt.Poisson(3.0), buffer=3, full="wait")
+    with pytest.raises(ValueError, match="utilization of 1 >= 1"):
+        qt.solve(qt.Engine([waits], qt.Device(3, EXPONENTIAL), hold="refuse"))
+
+
 BURSTS = qt.IPP(rate=5.0, on=1.0, off=3.0)
 TWO_RATES = qt.mmpp2(rates=(3.0, 0.5), stays=(2.0, 4.0))
 SHARED_BURSTS = [qt.Disk(qt.Marked(BURSTS, 0.5), 3), qt.Disk(qt.Marked(BURSTS, 0.25), 2)]
