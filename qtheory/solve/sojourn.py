@@ -166,8 +166,8 @@ class LineThenDevice:
 
     line: NDArray[np.float64]
     rate: float
-    at_once: Sequence[tuple[float, Servers]]
-    after_line: Sequence[tuple[float, Servers]]
+    at_once: Sequence[tuple[float, Sojourn]]
+    after_line: Sequence[tuple[float, Sojourn]]
 
     def sf(self, quantity: Quantity, t: float) -> float:
         """P(wait > t) or P(response > t)."""
