@@ -69,10 +69,10 @@ def drain_time(
     present = _present(engine, population)
 
     from qtheory.drain import (
+        delay_line,
         depth_schedule,
         disk_by_disk,
         fitted_service,
-        flow_equivalent,
         mixed_service,
         phase_type,
         rate_limit,
@@ -114,7 +114,7 @@ def drain_time(
     for name, refuse, drain_devices in (
         ("separate devices", separate_devices.refusal, separate_devices.drain),
         ("disk by disk", disk_by_disk.refusal, disk_by_disk.drain),
-        ("flow equivalent", flow_equivalent.refusal, flow_equivalent.drain),
+        ("delay line", delay_line.refusal, delay_line.drain),
     ):
         reason = refuse(engine)
         if reason is None:
@@ -139,15 +139,15 @@ def drain_survival(engine: Engine, t: float) -> float:
     >>> abs(drain_survival(engine, 5e-3) - qt.drain_time(engine).sf(5e-3)) < 1e-15
     True
     """
-    from qtheory.drain import flow_equivalent, separate_devices
+    from qtheory.drain import delay_line, separate_devices
     from qtheory.solve.disk_by_disk import apart, shares_nothing
 
     if shares_nothing(engine):
         copies = Counter(apart(engine))
         return separate_devices.slowest([(n, drain_time(alone).sf(t)) for alone, n in copies.items()])
     tied = separate_devices.survival if separate_devices.refusal(engine) is None else None
-    if flow_equivalent.refusal(engine) is None:
-        tied = flow_equivalent.survival
+    if separate_devices.refusal(engine) is not None and delay_line.refusal(engine) is None:
+        tied = delay_line.survival
     law = None if tied is None else tied(engine)
     return drain_time(engine).sf(t) if law is None else law(t)
 

@@ -147,7 +147,7 @@ class Death:
         """Probability that something is left after 0, 1, 2, ... ticks."""
         if len(self.levels) == 1:
             return np.zeros(1)
-        tick = csr_array(self._tick().T)
+        tick = csr_array(self.tick[1].T)
         x = np.concatenate(self.levels[1:])
         alive = [float(x.sum())]
         while alive[-1] > TAIL:
@@ -160,7 +160,7 @@ class Death:
         sizes = [len(level) for level in self.levels[1:]]
         if not sizes:
             return [np.zeros(1)]
-        tick = self._tick()
+        _, tick = self.tick
         first, weights = poisson_window(self._clock * t)
         left, total = np.ones(sum(sizes)), np.zeros(sum(sizes))
         for k in range(first + len(weights)):
@@ -169,8 +169,9 @@ class Death:
             left = tick @ left
         return [np.zeros(1), *np.split(total, np.cumsum(sizes)[:-1])]
 
-    def _tick(self) -> csr_array:
-        """The chain's step at a tick of the clock, among the states in which something is left."""
+    @property
+    def tick(self) -> tuple[float, csr_array]:
+        """The rate of a clock, and the chain's step at its tick, among the states in which something is left."""
         counts, servers = self.chain.counts, self.chain.servers
         top = len(self.levels) - 1
         blocks: list[list[csr_array | None]] = [[None] * top for _ in range(top)]
@@ -180,4 +181,4 @@ class Death:
             blocks[m - 1][m - 1] = csr_array(stay)
             if m > 1:
                 blocks[m - 1][m - 2] = csr_array(self._down(m) / self._clock)
-        return csr_array(block_array(blocks))
+        return self._clock, csr_array(block_array(blocks))

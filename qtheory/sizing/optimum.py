@@ -390,7 +390,7 @@ def power(state: SteadyState) -> float:
 
 def throughput(engine: Engine) -> float:
     """Throughput alone, by the method that `solve` takes, without what else it works out."""
-    from qtheory.solve import flow_equivalent, product_form  # numba loads here: not before it is asked
+    from qtheory.solve import delay_line, product_form  # numba loads here: not before it is asked
     from qtheory.solve.disk_by_disk import each, shares_nothing
 
     if shares_nothing(engine):
@@ -398,8 +398,8 @@ def throughput(engine: Engine) -> float:
     name, _ = choose(engine)
     if name == "product_form":
         return product_form.throughput(engine)
-    if name == "flow_equivalent":
-        return flow_equivalent.throughput(engine)
+    if name == "delay_line":
+        return delay_line.throughput(engine)
     return solve(engine).throughput
 
 
@@ -443,7 +443,7 @@ def _answer(engine: Engine, limits: Limits, maximize: Objective | None) -> Optim
             f"throughput is approximate (error bound {state.error_bounds['throughput']:.2g}): a lower end set by the "
             "throughput loss is no better"
         )
-    if state.method == "flow_equivalent" and search.binds_lower == "throughput loss":
+    if state.method == "delay_line" and search.binds_lower == "throughput loss":
         short, long = UNSATURATED_LINE
         warnings.append(
             f"behind one line with guests that are not saturated, lower ends were from {-short:.0%} too short to "

@@ -12,7 +12,7 @@
 | `joint_chain` | any small engine of phase-type service, state by state | exact |
 | `fitted_service` | one shared device of any service law, one line | approximate |
 | `mixed_service` | one shared device, one line, disks of different service laws | approximate |
-| `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |
+| `delay_line` | one device a disk behind a FIFO of Q slots, any service | approximate |
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ METHODS = (
     "joint_chain",
     "fitted_service",
     "mixed_service",
-    "flow_equivalent",
+    "delay_line",
 )
 """In the order in which `method="auto"` asks them."""
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from qtheory.laws import Law
-from qtheory.markov.sojourn import TAIL, Quantity, Servers
+from qtheory.markov.sojourn import TAIL, Quantity
 from qtheory.markov.uniformization import at_ticks
 
 LARGEST_WORK = 4e10

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from generator import brute_force
+from qtheory.solve.flow_equivalent import MEASURED
 from scipy.integrate import quad
 from scipy.stats import gamma
 from test_solve import CURVE, EXP, SHARED, closed, disk
 
 import qtheory as qt
-from qtheory.solve.flow_equivalent import MEASURED
 
 ONE = qt.Device(servers=1, service=EXP)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 import sys
 
-import qtheory as qt
 from qtheory.solve.flow_equivalent import MEASURED
+
+import qtheory as qt
 
 DISKS = (2, 4, 16)
 BUFFERS = (4, 32)
