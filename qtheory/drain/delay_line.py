@@ -5,7 +5,7 @@ more, given the delay of the line, the product form of the d_i given Σ d_i = Q.
 drains by itself (`separate_devices.py`), one with general service from the phases that it has with so many present.
 Delays are taken together in a few groups of equal probability. What waits in the guests' rings is not waited for.
 
-Beyond `FEW_DISKS` disks the d_i are taken as independent given the delay: what they know of each other through their
+Beyond FEW_DISKS disks the d_i are taken as independent given the delay: what they know of each other through their
 sum is of the order of one over their number.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -22,15 +22,17 @@ from numpy.typing import NDArray
 
 from qtheory.drain.drain_law import DrainTime
 from qtheory.drain.phase_type import Death
-from qtheory.drain.separate_devices import ROUNDING, Done, exponential, integrated, longest, slowest, tied
+from qtheory.drain.separate_devices import ROUNDING, Done, exponential, integrated, slowest, tied
 from qtheory.drain.shared_device import taken
 from qtheory.engine import Engine
 from qtheory.markov.uniformization import poisson_window
 from qtheory.solve import delay_line
-from qtheory.solve.disks_behind_line import FEW_DISKS, Node, Numbers
+from qtheory.solve.disks_behind_line import Node, Numbers
 from qtheory.solve.phase_type import PhaseChain
 
 Floats = NDArray[np.float64]
+MEASURED = dict.fromkeys(("equal", "different", "closed", "regular", "irregular", "heavy"), math.inf)
+FEW_DISKS = 4
 GROUPS = 8
 TAIL = 1e-17
 RARE = 1e-300
@@ -48,10 +50,14 @@ def drain(engine: Engine, present: tuple[int, ...] | None) -> DrainTime:
     """Drain of an engine that `solve.delay_line` covers, with the rest left in the rings."""
     if present is not None:
         raise ValueError("population must be None for this engine: which requests wait for a slot is not known")
+    if len(engine.disks) == 1:
+        from qtheory.drain import drain_time
+
+        return drain_time(delay_line.as_shared(engine))
     found = delay_line.solved(engine)
     total = taken(found.pmf, found.slots)
-    most = longest([kind.rates for kind in found.kinds], total)
-    law = integrated("delay_line", _survival(found), most, total, ROUNDING)
+    alone = (found.at_device(i)[1:] @ np.cumsum(1.0 / kind.rates) for i, kind in enumerate(found.kinds))
+    law = integrated("delay_line", _survival(found), float(max(alone)), total, ROUNDING)
     error, warnings = measured(engine)
     return replace(
         law,
@@ -63,6 +69,8 @@ def drain(engine: Engine, present: tuple[int, ...] | None) -> DrainTime:
 
 def survival(engine: Engine) -> Callable[[float], float]:
     """P(T > t) alone."""
+    if len(engine.disks) == 1:
+        return drain(engine, None).sf
     return _survival(delay_line.solved(engine))
 
 
@@ -127,12 +135,14 @@ def _phases(chain: PhaseChain) -> Done:
         clock, tick = Death(chain, chain.levels).tick
         starts = np.cumsum([0, *(len(level) for level in present[1:-1])])
         start = np.concatenate(present[1:])
-        left, rows = np.ones(len(start)), []
+        left = np.ones(len(start))
+        rows: list[Floats] = []
         while not rows or rows[-1].max() > TAIL:
             rows.append(np.add.reduceat(start * left, starts))
             left = tick @ left
         return clock, np.array(rows)
 
+    @lru_cache(maxsize=1)
     def done(t: float) -> Floats:
         if t <= 0.0 or len(present) == 1:
             return np.asarray(np.eye(1, len(present), 0)[0])

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -116,8 +116,8 @@ def survival(engine: Engine) -> Callable[[float], float] | None:
 
 
 def exponential(rates: NDArray[np.float64]) -> Done:
-    """P(done by t) from each number with these completion rates."""
-    return lambda t: done_by(t, rates)
+    """P(done by t) from each number with these completion rates; the last t is asked again and again."""
+    return lru_cache(maxsize=1)(lambda t: done_by(t, rates))
 
 
 def _of_rates(rates: Sequence[NDArray[np.float64]]) -> list[Done]:

@@ -1,19 +1,22 @@
 """One device a disk behind a FIFO line for Q slots: the line is taken as a delay that is the same for all.
 
-The numbers present are those of `disks_behind_line.py`, exact in its limits: one disk, many disks, slots for all,
-saturated guests. Devices whose service is not exponential are given rates at which they behave alike
-(`isolated_device.py`), found again from what the numbers say comes to them until both agree.
+The numbers present are those of `disks_behind_line.py`, exact in its limits: many disks, slots for all, saturated
+guests. Devices whose service is not exponential are given rates at which they behave alike (`isolated_device.py`),
+found again from what the numbers say comes to them until both agree. One disk alone is an engine with a shared device,
+and is solved as such.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qtheory.arrivals import Closed
 from qtheory.engine import Engine
 from qtheory.markov.sojourn import PhaseServers, Servers
 from qtheory.solve import isolated_device
@@ -30,6 +33,13 @@ AGREEMENT = 3e-4
 FALLS = 0.7
 """Part of a change that the next may have, or else steps are halved."""
 
+LEAST = {"blocking": 0.01, "mean_wait": 0.05, "wait_quantile": 0.05}
+"""What the bounds hold above; waits in mean service times."""
+MEASURED: dict[str, dict[str, float]] = {
+    group: dict.fromkeys((*QUANTITIES, "wait_quantile", "response_quantile", "disks.throughput"), math.inf)
+    for group in ("equal", "different", "closed", "regular", "irregular", "heavy")
+}
+
 
 def refusal(engine: Engine) -> str | None:
     """Why this method cannot answer for `engine`, or None."""
@@ -44,6 +54,8 @@ def refusal(engine: Engine) -> str | None:
             return f"the arrivals of disks[{i}] are not Poisson"
         if disk.guest_waits and not disk.saturated:
             return f"disks[{i}] makes its guest wait for room in the buffer"
+    if len(engine.disks) == 1:
+        return _alone_refusal(engine)
     for device, most in dict.fromkeys(zip(engine.devices, [disk.most for disk in engine.disks], strict=True)):
         reason = isolated_device.refusal(device, min(most, engine.queue_length))
         if reason is not None:
@@ -51,13 +63,27 @@ def refusal(engine: Engine) -> str | None:
     return None
 
 
+def _alone_refusal(engine: Engine) -> str | None:
+    from qtheory.solve import choose
+
+    try:
+        choose(as_shared(engine))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def solve(engine: Engine) -> SteadyState:
     """Solve separate devices behind one line for Q slots."""
+    if len(engine.disks) == 1:
+        from qtheory.solve import solve as solve_shared
+
+        return solve_shared(as_shared(engine))
     found = solved(engine)
     states, used = {}, {}
     for i, kind in enumerate(found.kinds):
         law, completed = found.in_system(i), float(found.completed(i).sum())
-        throughput = completed if kind.disk.saturated else float(law[:-1] @ kind.coming)
+        throughput = completed if isinstance(kind.disk.arrivals, Closed) else float(law[:-1] @ kind.coming)
         mean = float(law @ np.arange(len(law)))
         service = kind.device.service
         waiting = found.in_line(i) if service is None else max(mean - throughput * service.mean, 0.0)
@@ -90,7 +116,13 @@ def solve(engine: Engine) -> SteadyState:
 
 def throughput(engine: Engine) -> float:
     """Throughput alone."""
-    return solved(engine).throughput
+    return solve(engine).throughput if len(engine.disks) == 1 else solved(engine).throughput
+
+
+def as_shared(engine: Engine) -> Engine:
+    """A single disk with its device as the engine's, which is the same."""
+    (disk,) = engine.disks
+    return Engine([replace(disk, device=None)], disk.device, engine.queue_length, engine.hold)
 
 
 @lru_cache(maxsize=8)

@@ -11,10 +11,10 @@ few, what is known is the numbers: Σ d_i = Q and Σ l_i = L once anything waits
 
     up at Λ(n) = Σ_i E[λ_i(n_i) | n],    down at M(n) = Σ_i E[μ_i(d_i) | n].
 
-For n < Q no one waits, and the product form is that of separate devices. This is exact for one disk, for many (N → ∞),
+For n < Q no one waits, and the product form is that of separate devices. This is exact for many disks (N → ∞),
 where no one waits (Q → ∞), and for saturated disks, n_i = K_i at all times, where W^{K_i−d_i}/(K_i−d_i)! makes it the
-law of `saturated_line.py`. In between it is an approximation: a line remembers by whom it was filled, and the total is
-no chain by itself.
+law of `saturated_line.py`. In between it is an approximation: given W, L still varies,
+a line remembers by whom it was filled, and the total is no chain by itself.
 
 The law of d_i given Σ d_i = Q comes from merging series (`markov/merging.py`) up to FEW_DISKS disks. Beyond, what the
 other disks have is close to normal, which bends the law of each disk's own number by exp(−(d − E d_i)²/(2 Σ_{j≠i} Var
