@@ -16,11 +16,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from qtheory.arrivals import Closed
+from qtheory.arrivals import Closed, Poisson
 from qtheory.engine import Engine
 from qtheory.markov.sojourn import PhaseServers, Servers
 from qtheory.solve import isolated_device
 from qtheory.solve.disks_behind_line import Kind, Numbers, numbers
+from qtheory.solve.fitted_service import told
 from qtheory.solve.isolated_device import general
 from qtheory.solve.population import disk_state, total_blocking
 from qtheory.solve.sojourn import LineThenDevice, Sojourn
@@ -210,4 +211,41 @@ def _at_device(kind: Kind, found: Floats) -> Sojourn:
 
 def measured(engine: Engine) -> tuple[dict[str, float], tuple[str, ...]]:
     """Error bounds, as measured, and what to warn of."""
-    return dict.fromkeys(QUANTITIES, math.inf), ()
+    group = region(engine)
+    warnings = []
+    for device, most in dict.fromkeys(zip(engine.devices, [disk.most for disk in engine.disks], strict=True)):
+        if general(device):
+            warnings.append(told(isolated_device.fit(device, min(most, engine.queue_length or most))))
+    if group is None:
+        return dict.fromkeys(QUANTITIES, math.inf), (*warnings, "no error was measured here: compare with qt.simulate")
+    return MEASURED[group] | {"mean_guest_wait": 0.0}, tuple(warnings)
+
+
+def region(engine: Engine) -> str | None:
+    """Under which name in MEASURED the errors of such an engine are, or None."""
+    disks, devices, slots = engine.disks, engine.devices, engine.queue_length or engine.most
+    device, law = devices[0], devices[0].service
+    if law is None or device.servers is None or any(other != device for other in devices):
+        return None
+    equal = all(disk == disks[0] for disk in disks)
+    buffers, servers = [disk.most for disk in disks], device.servers
+    inside = 2 <= len(disks) <= 64 and max(buffers) >= 4 and max(buffers) <= 64 * (1 if equal else 4)
+    per_server = slots / (servers * len(disks))
+    if not inside or servers > 4 or not 0.4 <= per_server <= 8.1 or max(buffers) > 4.5 * min(buffers):
+        return None
+    saturated = all(disk.saturated for disk in disks)
+    if saturated or all(isinstance(disk.arrivals, Poisson) for disk in disks):
+        loads = [1.0 if saturated else float(disk.arrival_rates()[0]) * law.mean / servers for disk in disks]
+        if min(loads) < (0.49 if equal else 0.12) or max(loads) > (1.31 if equal else 5.3):
+            return None
+        if general(device):
+            regions = (("regular", 1.0), ("irregular", 4.0), ("heavy", 10.0))
+            return next((name for name, scv in regions if law.scv <= scv * (1.0 + 1e-9)), None) if equal else None
+        if saturated:
+            return None
+        return "equal" if equal else "different"
+    arrivals = disks[0].arrivals
+    if not equal or general(device) or not isinstance(arrivals, Closed):
+        return None
+    load = arrivals.outstanding / arrivals.think_time * law.mean / servers
+    return "closed" if 0.4 <= load <= 6.5 else None
