@@ -255,7 +255,7 @@ def given_sum(series: Sequence[Floats], copies: Sequence[int], total: int) -> li
         root, which = _merged(series, copies, total)
         parts = split_all(root, np.eye(1, total + 1, total)[0])
         return [np.pad(parts[k], (0, len(s) + 1 - len(parts[k]))) for k, s in zip(which, series, strict=True)]
-    heights = [np.concatenate([[0.0], np.cumsum(np.log(s))]) for s in series]
+    heights = [np.concatenate([[0.0], np.cumsum(np.log(s[:total]))]) for s in series]
     laws = _tilted(heights, copies, total)
     means = [float(law @ np.arange(len(law))) for law in laws]
     variances = [float(law @ (np.arange(len(law)) - m) ** 2) for law, m in zip(laws, means, strict=True)]
@@ -264,7 +264,8 @@ def given_sum(series: Sequence[Floats], copies: Sequence[int], total: int) -> li
         np.log(np.maximum(law, TINY)) - (np.arange(len(law)) - m) ** 2 / (2.0 * (whole - v))
         for law, m, v in zip(laws, means, variances, strict=True)
     ]
-    return _tilted(bent, copies, total)
+    found = _tilted(bent, copies, total)
+    return [np.pad(law, (0, len(s) + 1 - len(law))) for law, s in zip(found, series, strict=True)]
 
 
 def _tilted(heights: Sequence[Floats], copies: Sequence[int], total: int) -> list[Floats]:
