@@ -37,9 +37,84 @@ FALLS = 0.7
 LEAST = {"blocking": 0.01, "mean_wait": 0.05, "wait_quantile": 0.05}
 """What the bounds hold above; waits in mean service times."""
 MEASURED: dict[str, dict[str, float]] = {
-    group: dict.fromkeys((*QUANTITIES, "wait_quantile", "response_quantile", "disks.throughput"), math.inf)
-    for group in ("equal", "different", "closed", "regular", "irregular", "heavy")
+    "equal": {
+        "throughput": 0.008,
+        "blocking": 0.016,
+        "mean_wait": 0.031,
+        "mean_response": 0.025,
+        "mean_in_system": 0.027,
+        "mean_in_flight": 0.011,
+        "utilization": 0.008,
+        "wait_quantile": 0.071,
+        "response_quantile": 0.065,
+        "disks.throughput": 0.036,
+    },
+    "different": {
+        "throughput": 0.012,
+        "blocking": 0.041,
+        "mean_wait": 0.032,
+        "mean_response": 0.023,
+        "mean_in_system": 0.023,
+        "mean_in_flight": 0.023,
+        "utilization": 0.008,
+        "wait_quantile": 0.068,
+        "response_quantile": 0.065,
+        "disks.throughput": 0.053,
+    },
+    "closed": {
+        "throughput": 0.007,
+        "blocking": 0.0,
+        "mean_wait": 0.033,
+        "mean_response": 0.015,
+        "mean_in_system": 0.015,
+        "mean_in_flight": 0.01,
+        "utilization": 0.006,
+        "wait_quantile": 0.045,
+        "response_quantile": 0.033,
+        "disks.throughput": 0.027,
+    },
+    "regular": {
+        "throughput": 0.035,
+        "blocking": 0.048,
+        "mean_wait": 0.066,
+        "mean_response": 0.199,
+        "mean_in_system": 0.201,
+        "mean_in_flight": 0.048,
+        "utilization": 0.035,
+        "wait_quantile": 0.337,
+        "response_quantile": 0.324,
+        "disks.throughput": 0.035,
+    },
+    "irregular": {
+        "throughput": 0.074,
+        "blocking": 0.036,
+        "mean_wait": 0.128,
+        "mean_response": 0.079,
+        "mean_in_system": 0.051,
+        "mean_in_flight": 0.025,
+        "utilization": 0.07,
+        "wait_quantile": 0.085,
+        "response_quantile": 0.044,
+        "disks.throughput": 0.076,
+    },
+    "heavy": {
+        "throughput": 0.065,
+        "blocking": 0.046,
+        "mean_wait": 0.129,
+        "mean_response": 0.109,
+        "mean_in_system": 0.155,
+        "mean_in_flight": 0.072,
+        "utilization": 0.059,
+        "wait_quantile": 0.392,
+        "response_quantile": 0.329,
+        "disks.throughput": 0.083,
+    },
 }
+"""Largest relative error against simulation over the cells of `validation/delay_line.py`, half-widths below 3 %
+included; set on the even cells, the odd ones held out, and the larger stated. Equal Poisson disks, two kinds whose rates
+and buffers differ by up to 4 times, and guests that think, with exponential service; equal disks, Poisson or saturated,
+with service of scv 0 to 1 (regular), 1 to 4 (irregular) and 4 to 10 (heavy). 2 to 64 disks, buffers of 4 to 64, 1 to 4
+servers a disk, utilization 0.5 to 1.3, half a slot to eight slots a server."""
 
 
 def refusal(engine: Engine) -> str | None:
@@ -83,8 +158,7 @@ def solve(engine: Engine) -> SteadyState:
     found = solved(engine)
     states, used = {}, {}
     for i, kind in enumerate(found.kinds):
-        law, completed = found.in_system(i), float(found.completed(i).sum())
-        throughput = completed if isinstance(kind.disk.arrivals, Closed) else float(law[:-1] @ kind.coming)
+        law, throughput = found.in_system(i), float(found.completed(i).sum())
         mean = float(law @ np.arange(len(law)))
         service = kind.device.service
         waiting = found.in_line(i) if service is None else max(mean - throughput * service.mean, 0.0)
