@@ -42,7 +42,7 @@ Objective: TypeAlias = "Literal['power'] | Callable[[SteadyState], float]"
 ROUNDING = 1e-9
 """By which a quantity may miss its limit, or move against its direction, and be taken not to."""
 UNSOLVED = "servers: beyond them, equal shares of a shared device are not solved"
-UNSATURATED_LINE = {"exponential": (-0.02, 0.05), "other": (-0.05, 0.26)}
+UNSATURATED_LINE = {"exponential": (-0.02, 0.05), "other": (-0.05, 0.41)}
 """How far a lower end by `delay_line` was from the simulated one for 5 % loss, as a fraction of that, where it was more
 than a slot off, over a grid in `validation/sizing.py`: 4 to 64 Poisson disks, buffers 8 and 32, devices of 1 and 4
 servers, utilization 0.7 to 1.2; other service of scv 0 to 4 with up to 16 disks, constant service the furthest off."""
