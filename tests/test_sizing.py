@@ -197,7 +197,7 @@ def test_drain_behind_a_line_is_near_simulation() -> None:
     poisson = qt.Disk(qt.Poisson(900.0), buffer=32, device=DEVICE)
     engine = qt.Engine([poisson] * 2, queue_length=2, hold="ring")
     drain, run = qt.drain_time(engine), qt.simulate(engine, 200_000, seed=1).drain
-    assert drain.method == "flow_equivalent"
+    assert drain.method == "delay_line"
     assert not drain.exact
     assert drain.mean == pytest.approx(run.mean.value, rel=drain.error_bounds["mean"])
 

@@ -92,11 +92,11 @@ def _drained(
 ) -> DrainTime:
     """The drain by the method that covers the engine."""
     from qtheory.drain import (
+        delay_line,
         depth_schedule,
         disk_by_disk,
         divided_slots,
         fitted_service,
-        flow_equivalent,
         mixed_service,
         phase_type,
         rate_limit,
@@ -137,7 +137,7 @@ def _drained(
         ("separate devices", separate_devices.refusal, separate_devices.drain),
         ("disk by disk", disk_by_disk.refusal, disk_by_disk.drain),
         ("divided slots", divided_slots.refusal, divided_slots.drain),
-        ("flow equivalent", flow_equivalent.refusal, flow_equivalent.drain),
+        ("delay line", delay_line.refusal, delay_line.drain),
     ):
         reason = refuse(engine)
         if reason is None:
@@ -162,7 +162,7 @@ def drain_survival(engine: Engine, t: float) -> float:
     >>> abs(drain_survival(engine, 5e-3) - qt.drain_time(engine).sf(5e-3)) < 1e-15
     True
     """
-    from qtheory.drain import flow_equivalent, separate_devices
+    from qtheory.drain import delay_line, separate_devices
     from qtheory.solve.disk_by_disk import apart, shares_nothing
 
     engine = engine.with_buffers_for_caps
@@ -170,8 +170,8 @@ def drain_survival(engine: Engine, t: float) -> float:
         copies = Counter(apart(engine))
         return separate_devices.slowest([(n, drain_time(alone).sf(t)) for alone, n in copies.items()])
     tied = separate_devices.survival if separate_devices.refusal(engine) is None else None
-    if flow_equivalent.refusal(engine) is None:
-        tied = flow_equivalent.survival
+    if separate_devices.refusal(engine) is not None and delay_line.refusal(engine) is None:
+        tied = delay_line.survival
     law = None if tied is None else tied(engine)
     return drain_time(engine).sf(t) if law is None else law(t)
 

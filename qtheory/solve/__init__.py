@@ -13,7 +13,7 @@
 | `divided_slots` | one shared device whose slots are divided by caps | approximate |
 | `fitted_service` | one shared device of any service law, one line | approximate |
 | `mixed_service` | one shared device, one line, disks of different service laws | approximate |
-| `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |
+| `delay_line` | one device a disk behind a FIFO of Q slots, any service | approximate |
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ METHODS = (
     "divided_slots",
     "fitted_service",
     "mixed_service",
-    "flow_equivalent",
+    "delay_line",
 )
 """In the order in which `method="auto"` asks them."""
 
