@@ -101,7 +101,7 @@ def check_drain(d):
     assert d.mean >= times[1] * 0.4 * (1.0 - 1e-6)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(engines())
 def test_any_engine(engine):
     with suppress(ValueError):  # refused
