@@ -34,13 +34,16 @@ from qtheory.laws import (
 )
 from qtheory.laws.fitting import fit_phase_type
 from qtheory.result import Estimate
-from qtheory.simulate import simulate, simulate_stops
+from qtheory.shares import Weights
+from qtheory.simulate import controllers, simulate, simulate_stops
+from qtheory.simulate.resizing import Change, simulate_resizing
 from qtheory.sizing import (
     assign_iothreads,
     disk_count_sweep,
     host_budget,
     optimal_queue_length,
     queue_length_sweep,
+    shrink_time,
     sizing_curve,
 )
 from qtheory.solve import solve
@@ -53,6 +56,7 @@ __all__ = [
     "MAP",
     "MMPP",
     "BoundedPareto",
+    "Change",
     "Closed",
     "Coxian",
     "DepthLimit",
@@ -88,8 +92,10 @@ __all__ = [
     "TraceError",
     "TraceStream",
     "Weibull",
+    "Weights",
     "assign_iothreads",
     "bundled_trace",
+    "controllers",
     "disk_count_sweep",
     "drain_bound",
     "drain_time",
@@ -112,7 +118,9 @@ __all__ = [
     "read_measurement",
     "read_trace",
     "scan_trace",
+    "shrink_time",
     "simulate",
+    "simulate_resizing",
     "simulate_stops",
     "sizing_curve",
     "solve",

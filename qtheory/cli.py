@@ -21,6 +21,7 @@ import qtheory as qt
 from qtheory.arguments import positive
 from qtheory.engine import Device, Disk, Engine
 from qtheory.result import Result
+from qtheory.shares import RULES, follow_length, shortest
 from qtheory.sizing import OptimalQueueLength
 from qtheory.traces import Trace, TraceStream
 
@@ -60,7 +61,9 @@ FioOption = Annotated[
 OwnOption = Annotated[bool, typer.Option("--own-devices", help="Each disk has a device of its own.")]
 QueueOption = Annotated[int | None, typer.Option("--queue-length", help="Requests submitted at once; none: no limit.")]
 HoldOption = Annotated[str, typer.Option("--hold", help="Where the rest is: ring, engine or refuse.")]
-SharesOption = Annotated[str, typer.Option("--shares", help="fifo, equal, or a cap for each disk: 4,4,8.")]
+SharesOption = Annotated[
+    str, typer.Option("--shares", help="fifo, equal, rings, load, linux, weights 3:1, or caps 4,4,8.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FormatOption = Annotated[str | None, typer.Option("--format", help="The trace's format; none: found from its content.")]
 SkipOption = Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be read; say how many.")]
@@ -201,8 +204,9 @@ def size(
 
         def engine_on(device: Device) -> Engine:
             own = _engine(disk, device, own_devices, None, hold, "fifo")
-            n = len(own.disks)
-            return Engine(own.disks, own.device, n if shares == "equal" else None, own.hold, _shares(shares))
+            divided = _shares(shares)
+            least = shortest(divided, len(own.disks)) if follow_length(divided) else None
+            return Engine(own.disks, own.device, least, own.hold, divided)
 
         @cache
         def optimum(device: Device) -> OptimalQueueLength:
@@ -222,8 +226,9 @@ def size(
     engine = _engine(disk, _device(servers, service_mean, service, fio), own_devices, None, hold, "fifo")
     lengths = sorted({round(first * (last / first) ** (i / 24)) for i in range(25)})
     if shares != "fifo":
-        lengths = [q for q in lengths if q >= len(engine.disks)]
-        engine = Engine(engine.disks, engine.device, lengths[-1] if lengths else None, engine.hold, _shares(shares))
+        divided = _shares(shares)
+        lengths = [q for q in lengths if q >= shortest(divided, len(engine.disks))]
+        engine = Engine(engine.disks, engine.device, lengths[-1] if lengths else None, engine.hold, divided)
     points = qt.queue_length_sweep(engine, lengths, drain_probability=drain_probability)
     if as_json:
         _print_json([point.to_dict() for point in points])
@@ -693,13 +698,19 @@ def _operations(text: str) -> dict[str, float]:
 
 
 def _shares(text: str) -> Any:
-    """'fifo', 'equal', or numbers separated by commas; the engine checks them."""
-    if text in ("fifo", "equal"):
+    """The name of a rule, weights separated by colons, or caps by commas; the engine checks them."""
+    if text in RULES:
         return text
     try:
-        return [int(part) for part in text.split(",")]
+        return (
+            qt.Weights([float(part) for part in text.split(":")])
+            if ":" in text
+            else [int(part) for part in text.split(",")]
+        )
     except ValueError:
-        raise ValueError(f"--shares must be fifo, equal, or whole numbers such as 4,4,8, not {text!r}") from None
+        raise ValueError(
+            f"--shares must be one of {', '.join(RULES)}, weights such as 3:1 or caps such as 4,4,8, not {text!r}"
+        ) from None
 
 
 def _numbers(option: str, text: str) -> list[float]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from os import PathLike
@@ -31,10 +31,12 @@ from qtheory.arguments import choice, count, positive, sequence
 from qtheory.arrivals import MAP, Arrivals, Closed, Marked
 from qtheory.laws import Law, Mixture, law_of
 from qtheory.laws.arrays import probabilities
+from qtheory.shares import RULES, Weights, apportioned, follow_length, linux_share, shortest
 
 Full = Literal["lost", "wait"]
 Hold = Literal["ring", "engine", "refuse"]
-Shares = Literal["fifo", "equal"] | tuple[int, ...]
+Rule = Literal["fifo", "equal", "rings", "load", "linux"]
+Shares = Rule | Weights | tuple[int, ...]
 ROUNDING = 1e-12
 """By which shares may miss 1."""
 
@@ -268,11 +270,12 @@ class Engine:
     queue_length : int or None
         Requests submitted to the device(s) at once, over all disks (Q); None: no limit.
     hold : "ring", "engine" or "refuse"
-        Where accepted requests beyond Q are. QEMU holds them in the engine.
-    shares : "fifo", "equal", or a cap for each disk
+        Where accepted requests beyond Q, or beyond their disk's cap, are. QEMU holds them in the engine.
+    shares : "fifo", "equal", "rings", "load", "linux", Weights, or a cap for each disk
         How the Q slots are divided: one line; an equal part for each disk (parts differ by one where N does not
-        divide Q); or the most slots each disk may use, a freed slot going to the oldest request whose disk is
-        below its cap.
+        divide Q); parts in proportion to the buffers, the offered loads or given weights; Linux's rule
+        (`qtheory/shares.py`); or the most slots each disk may use, whatever Q. A freed slot goes to the oldest request
+        whose disk is below its cap.
 
     Examples
     --------
@@ -307,7 +310,7 @@ class Engine:
         device: Device | None = None,
         queue_length: int | None = None,
         hold: Hold = "engine",
-        shares: Literal["fifo", "equal"] | Sequence[int] = "fifo",
+        shares: Rule | Weights | Sequence[int] = "fifo",
     ) -> None:
         members = tuple(sequence("disks", disks))
         if not members:
@@ -332,18 +335,18 @@ class Engine:
                         f"hold must not be 'refuse' with a saturated guest: disks[{i}] has think_time 0 and would "
                         "retry infinitely often"
                     )
-        if not isinstance(shares, str):
+        if isinstance(shares, str):
+            choice("shares", shares, RULES)
+        elif not isinstance(shares, Weights):
             shares = tuple(count(f"shares[{i}]", cap) for i, cap in enumerate(sequence("shares", shares)))
-        else:
-            choice("shares", shares, ("fifo", "equal"))
         object.__setattr__(self, "disks", members)
         object.__setattr__(self, "device", device)
         object.__setattr__(self, "queue_length", slots)
         object.__setattr__(self, "hold", hold)
         object.__setattr__(self, "shares", shares)
-        object.__setattr__(self, "caps", _caps(shares, slots, len(members)))
         object.__setattr__(self, "streams", _streams(members))
         object.__setattr__(self, "devices", _devices(members, device))
+        object.__setattr__(self, "caps", _caps(shares, slots, members, self.devices))
 
     @property
     def laws(self) -> tuple[Law | None, ...]:
@@ -364,7 +367,28 @@ class Engine:
     def most(self) -> int:
         """Most requests that can be in the system, guests' own waiting not counted."""
         total = sum(disk.most for disk in self.disks)
-        return min(total, self.queue_length) if self.hold == "refuse" and self.queue_length else total
+        return min(total, self.queue_length or total) if self.hold == "refuse" else total
+
+    @property
+    def refuses_at_caps(self) -> bool:
+        """Whether a request is refused when its disk has used up its cap, and not only at Q or at a full buffer."""
+        if self.hold != "refuse" or self.caps is None:
+            return False
+        return any(cap < disk.most for cap, disk in zip(self.caps, self.disks, strict=True))
+
+    @property
+    def with_buffers_for_caps(self) -> Engine:
+        """Itself; where it refuses at caps, and only disks that lose requests meet theirs, the same without caps."""
+        if not self.refuses_at_caps or self.caps is None:
+            return self
+        disks = []
+        for cap, disk in zip(self.caps, self.disks, strict=True):
+            if cap < disk.most:
+                if isinstance(disk.arrivals, Closed) or disk.full == "wait":
+                    return self
+                disk = replace(disk, buffer=cap)
+            disks.append(disk)
+        return Engine(disks, self.device, self.queue_length, self.hold)
 
     @property
     def offered_load(self) -> float:
@@ -431,18 +455,40 @@ def _seen(device: Device, disk: Disk, name: str) -> Device:
     return Device(device.servers, Mixture([laws[op] for op in shares], list(shares.values())))
 
 
-def _caps(shares: str | tuple[int, ...], slots: int | None, n_disks: int) -> tuple[int, ...] | None:
+def _caps(
+    shares: Shares, slots: int | None, disks: Sequence[Disk], devices: Sequence[Device]
+) -> tuple[int, ...] | None:
     """Most slots each disk may use, or None for one line."""
+    n = len(disks)
     if shares == "fifo":
         return None
-    if shares == "equal":
-        if slots is None:
-            raise ValueError("shares 'equal' needs a queue_length to divide, not None")
-        if slots < n_disks:
-            raise ValueError(f"shares 'equal' needs queue_length >= the number of disks, {n_disks}, not {slots}")
-        part, rest = divmod(slots, n_disks)
-        return tuple(part + (i < rest) for i in range(n_disks))
-    assert isinstance(shares, tuple)
-    if len(shares) != n_disks:
-        raise ValueError(f"shares must have one cap for each of the {n_disks} disks, not {len(shares)}")
-    return shares
+    if isinstance(shares, tuple):
+        if len(shares) != n:
+            raise ValueError(f"shares must have one cap for each of the {n} disks, not {len(shares)}")
+        return shares
+    assert follow_length(shares)
+    if slots is None:
+        raise ValueError(f"shares {shares!r} needs a queue_length to divide, not None")
+    if slots < shortest(shares, n):
+        raise ValueError(f"shares {shares!r} needs queue_length >= the number of disks, {n}, not {slots}")
+    if shares == "linux":
+        return (linux_share(slots, n),) * n
+    if isinstance(shares, Weights) and len(shares.weights) != n:
+        raise ValueError(f"shares must have one weight for each of the {n} disks, not {len(shares.weights)}")
+    weights = shares.weights if isinstance(shares, Weights) else _weights(shares, disks, devices)
+    return apportioned(slots, weights)
+
+
+def _weights(rule: str, disks: Sequence[Disk], devices: Sequence[Device]) -> tuple[float, ...]:
+    """What the disks' parts are in proportion to."""
+    if rule == "equal":
+        return (1.0,) * len(disks)
+    if rule == "rings":
+        return tuple(float(disk.buffer) for disk in disks)
+    loads = []
+    for i, (disk, device) in enumerate(zip(disks, devices, strict=True)):
+        if isinstance(disk.arrivals, Closed):
+            raise ValueError(f"shares 'load' needs disks with an offered load, which the closed disks[{i}] has not")
+        mean = device.service.mean if device.service is not None else 1.0 / device.capacity
+        loads.append(disk.arrivals.rate * mean)
+    return tuple(loads)

@@ -11,7 +11,12 @@ from qtheory.engine import Engine
 
 
 def check_stable(engine: Engine) -> None:
-    """Raise ValueError, naming the disk, where guests wait without end; what others take of the servers not counted."""
+    """Raise ValueError, naming the disk, where guests wait without end; what others take of the servers not counted.
+
+    A disk that is refused before its buffer is full does not wait.
+    """
+    if engine.refuses_at_caps or engine.most < sum(disk.most for disk in engine.disks):
+        return
     loads: dict[int, float] = {}
     for i, (disk, device) in enumerate(zip(engine.disks, engine.devices, strict=True)):
         if isinstance(disk.arrivals, Closed) or disk.full != "wait":
@@ -22,7 +27,7 @@ def check_stable(engine: Engine) -> None:
         cap = engine.caps[i] if engine.caps is not None else slots
         loads[at] = loads.get(at, 0.0) + disk.arrivals.rate / float(max(device.rates(min(depth, slots))))
         alone = disk.arrivals.rate / float(max(device.rates(min(disk.most, slots, cap))))
-        if max(loads[at], alone) >= 1.0 and engine.hold != "refuse":
+        if max(loads[at], alone) >= 1.0:
             raise ValueError(
                 f"disks[{i}] must not wait for room without end: full='wait' with a utilization of "
                 f"{max(loads[at], alone):.4g} >= 1"

@@ -505,7 +505,8 @@ def _stopped(
     at = first + second * (1.0 - safe**more) / (1.0 - safe)
     ends = shrinks | (second <= limit)
     at, left = np.where(ends, at, math.inf), np.where(ends, left, math.inf)
-    return np.where(first <= limit, 0.0, at), np.where(first <= limit, first, left)
+    at_once = ram <= bandwidth * limit
+    return np.where(at_once, 0.0, at), np.where(at_once, first, left)
 
 
 def _lognormal(mean: float, cv: float) -> Floats:

@@ -81,7 +81,7 @@ def brute_force(engine: Engine) -> Brute:
     def arrive(state: State, i: int) -> State | None:
         if present(state, i) >= disks[i].buffer:
             return None
-        if engine.hold == "refuse" and len(state[0]) + len(state[1]) >= q:
+        if engine.hold == "refuse" and (len(state[0]) + len(state[1]) >= q or present(state, i) >= caps[i]):
             return None
         return fill(state[0], (*state[1], i))
 

@@ -56,6 +56,7 @@ class Request:
     work: float | None
     accepted: float = math.nan
     number: int = -1
+    submitted: float = math.nan
     start: float = math.nan
     completion: float = math.nan
     left: float = math.nan
@@ -67,9 +68,10 @@ class Station:
     curve: tuple[float, ...] | None
     serving: list[Request] = field(default_factory=list)
     waiting: deque[Request] = field(default_factory=deque)
+    slowdown: float = 1.0
 
     def rate(self):
-        return self.curve[min(len(self.serving), len(self.curve)) - 1] / len(self.serving)
+        return self.curve[min(len(self.serving), len(self.curve)) - 1] / self.slowdown / len(self.serving)
 
 
 class Twin:
@@ -92,14 +94,8 @@ class Twin:
         self.thinks = iter(_cycle(script.thinks))
         self.arrivals = deque(zip(*(a.tolist() for a in script.arrivals), strict=True))
         self.done: list[Request] = []
-        left = [d.arrivals.outstanding if isinstance(d.arrivals, Closed) else 0 for d in engine.disks]
-        for turn in range(max(left, default=0)):
-            for i in range(n):
-                if left[i] > turn:
-                    if engine.disks[i].arrivals.think_time > 0.0:
-                        self.think(i)
-                    else:
-                        self.arrive_closed(i)
+        self.silent = [False] * n
+        self.start(range(n))
 
     def __deepcopy__(self, memo):  # inputs are not copied: a drain reads none
         twin = object.__new__(Twin)
@@ -107,6 +103,34 @@ class Twin:
         for name, value in vars(self).items():
             setattr(twin, name, value if name in kept else copy.deepcopy(value, memo))
         return twin
+
+    def start(self, disks):
+        """Requests of closed disks that are not in the system begin to think, or come, disk by disk in turn."""
+        left = {
+            i: self.engine.disks[i].arrivals.outstanding - self.count[i]
+            for i in sorted(disks)
+            if isinstance(self.engine.disks[i].arrivals, Closed)
+        }
+        for turn in range(max(left.values(), default=0)):
+            for i in left:
+                if left[i] > turn:
+                    if self.engine.disks[i].arrivals.think_time > 0.0:
+                        self.think(i)
+                    else:
+                        self.arrive_closed(i)
+
+    def attach(self, disks, attached):
+        """Closed disks come, or go: then what thinks or waits in the guest is gone, and completions bring nothing."""
+        changing = [
+            i for i in disks if self.silent[i] == attached and isinstance(self.engine.disks[i].arrivals, Closed)
+        ]
+        for i in changing:
+            self.silent[i] = not attached
+            if not attached:
+                self.thinking[i].clear()
+                self.guest[i].clear()
+        if attached:
+            self.start(changing)
 
     def station(self, disk):
         return self.stations[0 if self.engine.shared else disk]
@@ -151,6 +175,7 @@ class Twin:
         for request in list(self.line):
             if sum(self.submitted) < self.slots and self.submitted[request.disk] < self.caps[request.disk]:
                 self.line.remove(request)
+                request.submitted = self.now
                 self.submitted[request.disk] += 1
                 self.station(request.disk).waiting.append(request)
                 self.serve()
@@ -160,7 +185,7 @@ class Twin:
             while station.waiting and (station.curve or len(station.serving) < station.servers):
                 request = station.waiting.popleft()
                 request.start, request.left = self.now, request.work
-                request.completion = self.now + request.work
+                request.completion = self.now + request.work * station.slowdown
                 station.serving.append(request)
 
     def next_completion(self, station):
@@ -216,7 +241,7 @@ class Twin:
     def after(self, disk):
         """What a disk's guest does when one of its requests is complete."""
         arrivals = self.engine.disks[disk].arrivals
-        if isinstance(arrivals, Closed):
+        if isinstance(arrivals, Closed) and not self.silent[disk]:
             if arrivals.think_time > 0.0:
                 self.think(disk)
             else:
@@ -258,3 +283,22 @@ def play(engine, script, ended, stops=(), waited=None):
     if waited is not None:
         waited[:] = twin.waited
     return twin.done, drains
+
+
+def play_resized(engine, script, moments):
+    """Requests in the order in which they end, the drain and what is in flight at each moment, before it changes.
+
+    A moment is (time, Q from then on, disks, whether they are attached, slowdown of the first device).
+    """
+    twin, drains, in_flight = Twin(engine, script), [], []
+    for time, queue_length, disks, attached, slowdown in moments:
+        while twin.step(until=time):
+            pass
+        twin.pass_until(time)
+        drains.append(twin.drain())
+        in_flight.append(sum(twin.submitted))
+        twin.attach(disks, attached)
+        twin.stations[0].slowdown = slowdown
+        twin.slots = queue_length
+        twin.submit()
+    return twin.done, drains, in_flight

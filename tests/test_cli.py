@@ -172,7 +172,7 @@ def test_help_shows_an_example(command: str) -> None:
         (["solve", *DISKS, *DEVICE, "--queue-length", "0"], "queue_length must be a whole number >= 1, not 0"),
         (["solve", *DISKS, *DEVICE, "--hold", "guest"], "hold must be one of 'ring', 'engine', 'refuse', not 'guest'"),
         (["solve", *DISKS, *DEVICE, "--shares", "1,2"], "shares must have one cap for each of the 4 disks, not 2"),
-        (["solve", *DISKS, *DEVICE, "--shares", "1,b"], "--shares must be fifo, equal, or whole numbers"),
+        (["solve", *DISKS, *DEVICE, "--shares", "1,b"], "--shares must be one of fifo, equal, rings, load, linux"),
         (["solve", *DISKS, *DEVICE, "--method", "magic"], "method must be one of 'auto'"),
         (["size", *DISKS, *DEVICE, "--from", "9", "--to", "3"], "--from must be at least 1"),
         (["drain", *DISKS, *DEVICE, "--per-disk"], "--per-disk needs --depth-limit"),

@@ -20,7 +20,7 @@ import qtheory as qt
 from qtheory.sizing import BatchCosts, batch_throughput, optimal_batch
 from qtheory.sizing.batching import PUBLISHED_ERROR
 from qtheory.sizing.host_budget import hull
-from qtheory.sizing.iothreads import LINE_ERROR, SERIES_ERROR
+from qtheory.sizing.iothreads import SERIES_ERROR
 from qtheory.sizing.optimum import throughput
 from qtheory.sizing.sweep import with_queue_length
 
@@ -515,5 +515,4 @@ def test_committed_assignments_are_within_the_stated_error() -> None:
     assert len(rows) > 50
     for row in rows:
         model, simulated, half = (float(row[name]) for name in ("model_us", "simulated_us", "half_width_us"))
-        line = row["guest"].endswith("slots")
-        assert abs(model - simulated) - half <= (LINE_ERROR if line else SERIES_ERROR) * simulated
+        assert abs(model - simulated) - half <= SERIES_ERROR * simulated

@@ -1,6 +1,7 @@
 """The chain of all states equals every exact method where they overlap, and the simulator where nothing else is."""
 
 import pytest
+from generator import brute_force
 
 import qtheory as qt
 from qtheory.solve.steady_state import QUANTITIES
@@ -49,6 +50,29 @@ def test_it_agrees_with_the_exact_methods(name):
         for p in (0.4, 0.9, 0.999):
             assert found.wait_quantile(p) == pytest.approx(expected.wait_quantile(p), rel=1e-8, abs=1e-12), p
             assert found.response_quantile(p) == pytest.approx(expected.response_quantile(p), rel=1e-8), p
+
+
+def test_a_closed_guest_is_refused_at_its_cap():
+    engine = qt.Engine([disk(1.5, 3), qt.Disk(qt.Closed(3, 0.5))], qt.Device(2, EXPONENTIAL), 3, "refuse", (1, 2))
+    found, expected = qt.solve(engine), brute_force(engine)
+    assert found.method == "joint_chain"
+    for quantity in ("throughput", "blocking", "mean_wait", "mean_response", "mean_in_system", "mean_in_flight"):
+        assert getattr(found, quantity) == pytest.approx(getattr(expected, quantity), rel=1e-9, abs=1e-13), quantity
+
+
+def test_a_guest_waits_only_at_its_full_buffer():
+    guest = qt.Disk(qt.Closed(5, 1.0), buffer=4)
+    engine = qt.Engine([guest, disk(1.0, 5)], qt.Device(2, qt.Erlang(3, mean=0.7)), 8, "refuse")
+    found, run = qt.solve(engine), qt.simulate(engine, requests=400_000, seed=1)
+    assert found.method == "joint_chain"
+    for quantity in ("throughput", "mean_wait", "mean_response", "mean_in_system", "mean_guest_wait"):
+        assert getattr(run, quantity).covers(getattr(found, quantity), half_widths=2), quantity
+
+
+def test_a_queue_that_never_refuses_leaves_guests_waiting_without_end():
+    waits = qt.Disk(qt.Poisson(3.0), buffer=3, full="wait")
+    with pytest.raises(ValueError, match="utilization of 1 >= 1"):
+        qt.solve(qt.Engine([waits], qt.Device(3, EXPONENTIAL), hold="refuse"))
 
 
 BURSTS = qt.IPP(rate=5.0, on=1.0, off=3.0)

@@ -102,7 +102,7 @@ def test_several_disks_are_near_the_chain_of_all_states(name):
 def test_auto_takes_it_and_other_methods_name_the_bursts():
     engine = qt.Engine([qt.Disk(BURSTS, buffer=200)] * 3, qt.Device(2, qt.Lognormal(mean=0.3, scv=2.0)))
     assert qt.solve(engine).method == "fitted_service"
-    for method in ("product_form", "phase_type", "separate_devices", "flow_equivalent"):
+    for method in ("product_form", "phase_type", "separate_devices", "delay_line"):
         with pytest.raises(ValueError, match=r"arrivals of disks\[0\] are not Poisson|device"):
             qt.solve(engine, method)
     with pytest.raises(ValueError, match="no disk has a Markovian arrival process"):

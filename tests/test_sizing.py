@@ -197,7 +197,7 @@ def test_drain_behind_a_line_is_near_simulation() -> None:
     poisson = qt.Disk(qt.Poisson(900.0), buffer=32, device=DEVICE)
     engine = qt.Engine([poisson] * 2, queue_length=2, hold="ring")
     drain, run = qt.drain_time(engine), qt.simulate(engine, 200_000, seed=1).drain
-    assert drain.method == "flow_equivalent"
+    assert drain.method == "delay_line"
     assert not drain.exact
     assert drain.mean == pytest.approx(run.mean.value, rel=drain.error_bounds["mean"])
 
@@ -466,16 +466,16 @@ def test_a_shorter_queue_that_cannot_be_solved_is_told(monkeypatch: pytest.Monke
         qt.optimal_queue_length(engine, **limits)
 
 
-def test_equal_shares_of_a_shared_device_end_at_its_servers() -> None:
+def test_equal_shares_of_a_shared_device_end_where_they_are_solved() -> None:
+    """At all requests that can be outstanding, but for other than exponential service at the servers."""
     disk = qt.Disk(qt.Poisson(600.0), buffer=64)
-    engine = qt.Engine([disk] * 4, qt.Device(servers=16, service=EXPONENTIAL), None, "ring")
-    equal = qt.Engine(engine.disks, engine.device, 4, "ring", "equal")
-    z = qt.optimal_queue_length(equal, max_throughput_loss=0.01, drain_budget=0.02)
-    assert (z.queue_length, z.upper, z.exact) == (4, 16, True)
-    assert "not solved" in z.binds_upper
-    tight = qt.optimal_queue_length(equal, max_delay_probability=1e-4)
-    assert z.queue_length is not None
-    assert tight.queue_length is None or tight.queue_length > z.queue_length
+    for service, upper, binds in ((EXPONENTIAL, 256, "requests"), (qt.Erlang(2, mean=1e-3), 16, "not solved")):
+        engine = qt.Engine([disk] * 4, qt.Device(servers=16, service=service), 4, "ring", "equal")
+        z = qt.optimal_queue_length(engine, max_throughput_loss=0.01, drain_budget=0.02)
+        assert (z.queue_length, z.upper, z.exact) == (4, upper, True)
+        assert binds in z.binds_upper
+    tight = qt.optimal_queue_length(engine, max_delay_probability=1e-4)
+    assert tight.queue_length is None or tight.queue_length > 4
 
 
 def test_simulation_has_the_last_word() -> None:

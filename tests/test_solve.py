@@ -50,6 +50,15 @@ ENGINES = {
     "caps within the servers": qt.Engine(
         [disk(0.5, 3), disk(2.5, 3)], qt.Device(servers=3, service=EXP), queue_length=3, shares=(1, 2)
     ),
+    "refused at caps": qt.Engine(
+        [disk(1.5, 4), disk(2.5, 3), closed(1, 0.5)], SHARED, queue_length=6, hold="refuse", shares=(2, 1, 3)
+    ),
+    "refused at caps and at Q": qt.Engine(
+        [disk(1.5, 4), disk(2.5, 3)], SHARED, queue_length=3, hold="refuse", shares=(2, 2)
+    ),
+    "refused at caps, separate": qt.Engine(
+        [disk(0.5, 3, device=SHARED), disk(2.5, 3, device=CURVE)], queue_length=4, hold="refuse", shares="equal"
+    ),
     "saturated line, equal": qt.Engine([closed(3, 0.0, device=qt.Device(servers=1, service=EXP))] * 3, queue_length=4),
     "saturated line, different": qt.Engine(
         [

@@ -78,7 +78,7 @@ def drain_time(
     if present is not None and isinstance(throttle, (DepthSchedule, RateLimit)):
         raise ValueError(f"population must be None with a {type(throttle).__name__}, not {population!r}")
     law = None if flush is None else law_of(flush, "flush")
-    found = _drained(engine, throttle, present)
+    found = _drained(engine.with_buffers_for_caps, throttle, present)
     if law is None:
         return found
 
@@ -92,10 +92,11 @@ def _drained(
 ) -> DrainTime:
     """The drain by the method that covers the engine."""
     from qtheory.drain import (
+        delay_line,
         depth_schedule,
         disk_by_disk,
+        divided_slots,
         fitted_service,
-        flow_equivalent,
         mixed_service,
         phase_type,
         rate_limit,
@@ -135,7 +136,8 @@ def _drained(
     for name, refuse, drain_devices in (
         ("separate devices", separate_devices.refusal, separate_devices.drain),
         ("disk by disk", disk_by_disk.refusal, disk_by_disk.drain),
-        ("flow equivalent", flow_equivalent.refusal, flow_equivalent.drain),
+        ("divided slots", divided_slots.refusal, divided_slots.drain),
+        ("delay line", delay_line.refusal, delay_line.drain),
     ):
         reason = refuse(engine)
         if reason is None:
@@ -160,15 +162,16 @@ def drain_survival(engine: Engine, t: float) -> float:
     >>> abs(drain_survival(engine, 5e-3) - qt.drain_time(engine).sf(5e-3)) < 1e-15
     True
     """
-    from qtheory.drain import flow_equivalent, separate_devices
+    from qtheory.drain import delay_line, separate_devices
     from qtheory.solve.disk_by_disk import apart, shares_nothing
 
+    engine = engine.with_buffers_for_caps
     if shares_nothing(engine):
         copies = Counter(apart(engine))
         return separate_devices.slowest([(n, drain_time(alone).sf(t)) for alone, n in copies.items()])
     tied = separate_devices.survival if separate_devices.refusal(engine) is None else None
-    if flow_equivalent.refusal(engine) is None:
-        tied = flow_equivalent.survival
+    if separate_devices.refusal(engine) is not None and delay_line.refusal(engine) is None:
+        tied = delay_line.survival
     law = None if tied is None else tied(engine)
     return drain_time(engine).sf(t) if law is None else law(t)
 

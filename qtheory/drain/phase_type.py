@@ -130,7 +130,7 @@ class Death:
 
     def __init__(self, chain: Serving, levels: list[Floats]) -> None:
         self.chain, self.levels = chain, levels
-        self._clock = chain.servers * chain.counts.fastest
+        self.clock = chain.servers * chain.counts.fastest
 
     @property
     def moments(self) -> tuple[float, float]:
@@ -161,7 +161,7 @@ class Death:
         states = sum(len(level) for level in self.levels)
         started = sum(float(level.sum()) for level in self.levels)
         mean, square = (moment / started for moment in self.raw_moments)
-        ticks = self._clock * (mean + FAR * math.sqrt(max(square - mean * mean, 0.0)))
+        ticks = self.clock * (mean + FAR * math.sqrt(max(square - mean * mean, 0.0)))
         return ticks * states <= MOST_WORK or bool(np.tril(self.chain.counts.change).any())
 
     @property
@@ -182,7 +182,7 @@ class Death:
     def _survival(self) -> Callable[[float], float]:
         if self.by_ticks:
             alive = self._ticks()
-            return lambda t: at_ticks(self._clock * t, alive)
+            return lambda t: at_ticks(self.clock * t, alive)
         left = sum(float(level.sum()) for level in self.levels[1:])
         law = FromTransform(
             lambda s: self.transform(s) / left, self.raw_moments[0] / left, float(self.chain.counts.leaving(1).min())
@@ -210,7 +210,7 @@ class Death:
         """Probability that something is left after 0, 1, 2, ... ticks."""
         if len(self.levels) == 1:
             return np.zeros(1)
-        tick = csr_array(self._tick(len(self.levels) - 1).T)
+        tick = csr_array(self.tick(len(self.levels) - 1).T)
         x = np.concatenate(self.levels[1:])
         alive = [float(x.sum())]
         while alive[-1] > TAIL:
@@ -220,13 +220,13 @@ class Death:
 
     def overruns(self, t: float) -> list[Floats]:
         """P(something is left after t [s]) from each state of each level."""
-        first, weights = poisson_window(self._clock * t)
+        first, weights = poisson_window(self.clock * t)
         ticks = first + len(weights) - 1
         sizes = [len(level) for level in self.levels[1 : ticks + 1]]  # from higher up it takes more ticks
         higher = [np.ones(len(level)) for level in self.levels[len(sizes) + 1 :]]
         if not sizes:
             return [np.zeros(1), *higher]
-        tick = self._tick(len(sizes))
+        tick = self.tick(len(sizes))
         left, total = np.ones(sum(sizes)), np.zeros(sum(sizes))
         for k in range(ticks + 1):
             if k >= first:
@@ -234,14 +234,14 @@ class Death:
             left = tick @ left
         return [np.zeros(1), *np.split(total, np.cumsum(sizes)[:-1]), *higher]
 
-    def _tick(self, top: int) -> csr_array:
+    def tick(self, top: int) -> csr_array:
         """The chain's step at a tick of the clock, among the states of the levels 1, ..., `top`."""
         counts, servers = self.chain.counts, self.chain.servers
         blocks: list[list[csr_array | None]] = [[None] * top for _ in range(top)]
         for m in range(1, top + 1):
             busy = min(m, servers)
-            stay = self.chain.internals[busy] / self._clock + diags_array(1.0 - counts.leaving(busy) / self._clock)
+            stay = self.chain.internals[busy] / self.clock + diags_array(1.0 - counts.leaving(busy) / self.clock)
             blocks[m - 1][m - 1] = csr_array(stay)
             if m > 1:
-                blocks[m - 1][m - 2] = csr_array(self._down(m) / self._clock)
+                blocks[m - 1][m - 2] = csr_array(self._down(m) / self.clock)
         return csr_array(block_array(blocks))

@@ -18,6 +18,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,8 @@ from qtheory.markov.pure_death import PureDeath, done_by
 from qtheory.solve import saturated_line, separate_devices
 from qtheory.solve.separate_devices import Station, parallel_population, stations
 
+Done: TypeAlias = Callable[[float], NDArray[np.float64]]
+"""P(done by t [s]) from 0, 1, ... requests."""
 ROUNDING = 1e-12
 INTEGRATION = 1e-9
 
@@ -103,29 +107,39 @@ def survival(engine: Engine) -> Callable[[float], float] | None:
         assert slots is not None
         rates = [device.rates(disk.most) for disk, device in zip(engine.disks, engine.devices, strict=True)]
         series = saturated_line.line_series(engine, [disk.most for disk in engine.disks])
-        return tied(series, rates, np.eye(1, slots + 1, slots)[0])
+        return tied(series, _of_rates(rates), np.eye(1, slots + 1, slots)[0])
     if engine.most < sum(disk.most for disk in engine.disks):
         members = stations(engine)
         series = [member.disk.arrival_rates() / member.rates for member in members]
-        return tied(series, [member.rates for member in members], parallel_population(engine).pmf)
+        return tied(series, _of_rates([member.rates for member in members]), parallel_population(engine).pmf)
     return None
 
 
+def exponential(rates: NDArray[np.float64]) -> Done:
+    """P(done by t) from each number with these completion rates; the last t is asked again and again."""
+    return lru_cache(maxsize=1)(lambda t: done_by(t, rates))
+
+
+def _of_rates(rates: Sequence[NDArray[np.float64]]) -> list[Done]:
+    """The same for each disk, one function for equal ones."""
+    kinds = {rate.tobytes(): exponential(rate) for rate in rates}
+    return [kinds[rate.tobytes()] for rate in rates]
+
+
 def tied(
-    series: Sequence[NDArray[np.float64]], rates: Sequence[NDArray[np.float64]], total: NDArray[np.float64]
+    series: Sequence[NDArray[np.float64]], done: Sequence[Done], total: NDArray[np.float64]
 ) -> Callable[[float], float]:
     """P(T > t) of disks with the product form of `series` given their total, whose law is `total`."""
     most = len(total) - 1
     height = np.cumsum(np.log(merge_all(series, most)[0].ratios[:most]))
-    kinds = {rate.tobytes(): rate for rate in rates}
 
     def sf(t: float) -> float:
         if t <= 0.0:
             return float(total[1:].sum())
-        done = {key: done_by(t, rate) for key, rate in kinds.items()}
+        laws = {by: by(t) for by in dict.fromkeys(done)}
         reduced = []
-        for ratio, rate in zip(series, rates, strict=True):
-            law = done[rate.tobytes()]
+        for ratio, by in zip(series, done, strict=True):
+            law = laws[by]
             positive = int(np.argmin(law)) if law.min() == 0.0 else len(law)
             reduced.append(ratio[: positive - 1] * law[1:positive] / law[: positive - 1])
         lower = np.cumsum(np.log(merge_all(reduced, most)[0].ratios[:most]))

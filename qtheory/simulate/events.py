@@ -21,6 +21,7 @@ has used up its cap.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +73,8 @@ class Rules(NamedTuple):
     """Where each closed disk's heap begins."""
     offset: Ints
     """Where each disk's pmf begins."""
+    slowdown: Floats
+    """By which service times that begin now are multiplied, by device; a rate curve is divided instead."""
 
 
 class Flight(NamedTuple):
@@ -100,6 +103,8 @@ class Flight(NamedTuple):
     work_done: Floats
     work_time: Floats
     """A rate curve's clock (work done per request), and when it was read."""
+    submitted: Floats
+    """When each request got its slot, and when its service began."""
     start: Floats
 
 
@@ -173,7 +178,7 @@ def _begin(rules, flight, requests, d, place):  # type: ignore[no-untyped-def]
     flight.start[place] = now
     n = flight.busy[d]
     if rules.servers[d] > 0:
-        end = now + requests.work[place]
+        end = now + requests.work[place] * rules.slowdown[d]
     else:
         if n == 0:
             flight.work_done[d] = 0.0
@@ -192,6 +197,7 @@ def _fill(rules, flight, requests):  # type: ignore[no-untyped-def]
         disk = winner(flight.oldest)
         place = flight.line_head[disk]
         flight.line_head[disk] = requests.link[place] if place != flight.line_tail[disk] else -1
+        flight.submitted[place] = flight.clock[0]
         flight.used[0] += 1
         flight.disk_used[disk] += 1
         _see_line(rules, flight, requests, disk)
@@ -337,8 +343,8 @@ def _refused(rules, flight, guests, disk):  # type: ignore[no-untyped-def]
 @compiled
 def run(  # type: ignore[no-untyped-def]
     rules, flight, copy, requests, guests, time, arrival_disk, arrival_work, exhausted, service_pool, think_pool,
-    gap_pool, with_lines, ended, limit, out_disk, out_accepted, out_start, out_completion, out_drain, drains, areas,
-    area, guest_area, pmf, disk_pmf,
+    gap_pool, with_lines, ended, limit, out_disk, out_accepted, out_submitted, out_start, out_completion, out_drain,
+    drains, areas, area, guest_area, pmf, disk_pmf,
 ):  # fmt: skip
     """Run until `limit` requests have ended or something runs out; return why, requests ended, drains looked at."""
     devices = len(rules.servers)
@@ -386,6 +392,7 @@ def run(  # type: ignore[no-untyped-def]
         elif leaf >= 0:  # a completion
             place = _complete(rules, flight, requests, leaf)
             out_disk[ended], out_accepted[ended] = disk, requests.accepted[place]
+            out_submitted[ended] = flight.submitted[place]
             out_start[ended], out_completion[ended] = flight.start[place], now
             ended += 1
             _spend(rules, guests, disk, now, area, disk_pmf)
@@ -420,7 +427,7 @@ def run(  # type: ignore[no-untyped-def]
                 _wait_in_guest(guests, disk, 1, now, guest_area)
             elif full or _refused(rules, flight, guests, disk):
                 out_disk[ended], out_accepted[ended] = disk, now
-                out_start[ended] = out_completion[ended] = math.nan
+                out_submitted[ended] = out_start[ended] = out_completion[ended] = math.nan
                 ended += 1
             else:
                 place = _place(requests, guests, disk, arrival_work[cursor])
@@ -443,11 +450,12 @@ class EventRun:
     least_spacing = 20.0
     """Least mean number of requests between two stops."""
 
-    def __init__(self, engine: Engine, draws: Draws) -> None:
+    def __init__(self, engine: Engine, draws: Draws, attached: Sequence[int] | None = None) -> None:
+        """A run from time 0 on; of the closed disks `attached` begin (None: all)."""
         disks = engine.disks
         n = len(disks)
         devices = (engine.device,) if engine.device is not None else engine.devices
-        closed = [d.arrivals if isinstance(d.arrivals, Closed) else None for d in disks]
+        self._closed = closed = [d.arrivals if isinstance(d.arrivals, Closed) else None for d in disks]
         most = [d.most for d in disks]
         slots = engine.queue_length or UNLIMITED
         total = sum(most)
@@ -474,6 +482,7 @@ class EventRun:
             service_base=np.cumsum([0, *at_once])[:-1],
             think_base=np.cumsum([0, *thinkers])[:-1],
             offset=np.cumsum([0, *(m + 1 for m in most)])[:-1],
+            slowdown=np.ones(len(devices)),
         )
         self._flight, self._copy = (self._empty_flight(n, len(devices), sum(at_once), total) for _ in range(2))
         self._requests = Requests(
@@ -497,13 +506,15 @@ class EventRun:
             stop=np.array([math.inf, math.inf]),
             taken=np.zeros(len(draws.laws), np.int64),
         )
+        self._always_waiting = self._guests.waiting.copy()
         self._open = NONE
         self._exhausted = False
         rows = len(draws.laws)
         self._service_pool = np.array([draws.service(row, max(256, POOL // rows)) for row in range(rows)])
         self._think_pool = draws.think(POOL)
         self._gap_pool = np.empty(0)
-        self._start_closed(closed)
+        self._scratch = np.zeros(n), np.zeros(sum(m + 1 for m in most))
+        self._start_closed(range(n) if attached is None else attached)
 
     @staticmethod
     def _empty_flight(disks: int, devices: int, at_once: int, places: int) -> Flight:
@@ -523,14 +534,17 @@ class EventRun:
             device_link=np.zeros(places + 1, np.int64),
             work_done=np.zeros(devices),
             work_time=np.zeros(devices),
+            submitted=np.zeros(places + 1),
             start=np.zeros(places + 1),
         )
 
-    def _start_closed(self, closed: list[Closed | None]) -> None:
-        """At time 0 closed requests begin to think; a saturated guest submits them all, disk by disk in turn."""
+    def _start_closed(self, disks: Sequence[int]) -> None:
+        """Closed requests that are not in the system begin to think; saturated guests submit them, disk by disk."""
         guests, rules = self._guests, self._rules
-        area, disk_pmf = np.zeros(len(closed)), np.zeros(int(rules.offset[-1] + rules.buffer.max()) + 1)
-        left = np.array([0 if c is None else c.outstanding for c in closed])
+        left = np.zeros(len(self._closed), np.int64)
+        for disk in disks:
+            closed = self._closed[disk]
+            left[disk] = 0 if closed is None else closed.outstanding - guests.present[disk]
         turn = 0
         while (left > turn).any():
             for disk in np.flatnonzero(left > turn).tolist():
@@ -542,7 +556,7 @@ class EventRun:
                     if guests.taken[rules.law[disk]] == self._service_pool.shape[1]:
                         self._more_service()
                     _submit_closed(
-                        rules, self._flight, self._requests, guests, disk, self._service_pool, area, disk_pmf
+                        rules, self._flight, self._requests, guests, disk, self._service_pool, *self._scratch
                     )
             turn += 1
 
@@ -561,7 +575,7 @@ class EventRun:
         """Run until at most a block of the next `requests` requests have ended; return how many."""
         limit = min(requests, BLOCK)
         disk = np.empty(limit, np.int32)
-        accepted, start, completion = np.empty(limit), np.empty(limit), np.empty(limit)
+        accepted, submitted, start, completion = (np.empty(limit) for _ in range(4))
         drain = np.empty(limit + 1024)
         areas = np.zeros(2)
         ended = drains = 0
@@ -569,7 +583,7 @@ class EventRun:
             why, ended, drains = run(
                 self._rules, self._flight, self._copy, self._requests, self._guests, *self._open, self._exhausted,
                 self._service_pool, self._think_pool, self._gap_pool, self._with_lines, ended, limit, disk, accepted,
-                start, completion, drain, drains, areas, tally.disk_area, tally.guest_area, tally.pmf,
+                submitted, start, completion, drain, drains, areas, tally.disk_area, tally.guest_area, tally.pmf,
                 tally.disk_pmf,
             )  # fmt: skip
             if why == DONE:
@@ -579,16 +593,8 @@ class EventRun:
             elif why == MORE_GAPS:
                 self._gap_pool = self._draws.gap(POOL)
                 self._guests.numbers[5] = 0
-            elif why == MORE_ARRIVALS:
-                self._open = self._draws.open(BLOCK)
-                self._exhausted = len(self._open.time) == 0
-                self._guests.numbers[3] = 0
-            elif why == MORE_SERVICE:
-                self._more_service()
-            elif why == MORE_THINK:
-                self._more_think()
             else:
-                self._more_room()
+                self._refill(why)
         tally.in_system += areas[0]
         tally.in_flight += areas[1]
         tally.add(disk[:ended], accepted[:ended], start[:ended], completion[:ended], drain[:drains])
@@ -596,6 +602,19 @@ class EventRun:
 
     def finish(self, tally: Tally) -> None:
         """After the last request of a trace: nothing, since a run goes on until as many have ended."""
+
+    def _refill(self, why: int) -> None:
+        """What the kernel ran out of."""
+        if why == MORE_ARRIVALS:
+            self._open = self._draws.open(BLOCK)
+            self._exhausted = len(self._open.time) == 0
+            self._guests.numbers[3] = 0
+        elif why == MORE_SERVICE:
+            self._more_service()
+        elif why == MORE_THINK:
+            self._more_think()
+        else:
+            self._more_room()
 
     def _more_service(self) -> None:
         """Fill up the pools of service requirements; what is left of each stays in front."""
@@ -620,6 +639,7 @@ class EventRun:
         self._flight, self._copy = (
             part._replace(
                 device_link=np.append(part.device_link, np.zeros(places, np.int64)),
+                submitted=np.append(part.submitted, np.zeros(places)),
                 start=np.append(part.start, np.zeros(places)),
             )
             for part in (self._flight, self._copy)

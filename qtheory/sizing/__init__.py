@@ -7,7 +7,9 @@ The queue length Q is the one knob behind both questions: throughput bounds it f
     sensitivity.py   how it moves as its inputs do
     closed_forms.py  what a queue length must be, in closed form, where there is one
     integer_rule.py  one rule in whole numbers, for a block layer
+    handover.py      who gets a freed slot, and what of the slots that leaves each disk
     rules.py         the rules that are deployed
+    shrinking.py     how long a new queue length takes to have its effect
     curve.py         the optimum against the number of disks, beside them
     host_budget.py   the AIO slots of a host, divided among its engines
     iothreads.py     which disks on which iothread
@@ -20,6 +22,7 @@ from qtheory.sizing.host_budget import HostBudget, host_budget
 from qtheory.sizing.integer_rule import integer_rule
 from qtheory.sizing.iothreads import IothreadAssignment, assign_iothreads
 from qtheory.sizing.optimum import OptimalQueueLength, optimal_queue_length
+from qtheory.sizing.shrinking import relaxation_time, shrink_time
 from qtheory.sizing.sweep import OperatingPoint, disk_count_sweep, queue_length_sweep, with_disks
 
 __all__ = [
@@ -38,6 +41,8 @@ __all__ = [
     "optimal_batch",
     "optimal_queue_length",
     "queue_length_sweep",
+    "relaxation_time",
+    "shrink_time",
     "sizing_curve",
     "with_disks",
 ]

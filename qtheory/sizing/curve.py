@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from qtheory.arguments import count, sequence
 from qtheory.engine import Engine
 from qtheory.result import Result
-from qtheory.sizing import rules
+from qtheory.shares import follow_length, shortest
+from qtheory.sizing import rules as deployed
 from qtheory.sizing.optimum import OptimalQueueLength, optimal_queue_length
 from qtheory.sizing.sweep import with_disks
 
@@ -32,7 +34,7 @@ class SizingCurve(Result):
     points : tuple of OptimalQueueLength
         One for each.
     rules : mapping from name to tuple of int or None
-        Queue length by each deployed rule (`sizing/rules.py`); None where it has none.
+        Queue length by each deployed rule (`sizing/rules.py`) and each that was asked for; None where it has none.
     crossing : int or None
         The largest given number of disks with a feasible queue length; None when there is none.
     """
@@ -56,7 +58,7 @@ class SizingCurve(Result):
         good = [(n, p.queue_length) for n, p in zip(x, self.points, strict=True) if p.queue_length is not None]
         if good:
             ax.plot(*zip(*good, strict=True), "o", color="black", markersize=5, label="optimum")
-        for style, (name, lengths) in zip(STYLES, self.rules.items(), strict=True):
+        for style, (name, lengths) in zip(cycle(STYLES), self.rules.items(), strict=False):
             given = [(n, q) for n, q in zip(x, lengths, strict=True) if q is not None]
             if given:
                 ax.plot(*zip(*given, strict=True), linestyle=style, linewidth=1.3, label=name)
@@ -68,10 +70,18 @@ class SizingCurve(Result):
         return figure
 
 
-def sizing_curve(engine: Engine, disk_counts: Sequence[float], **limits: Any) -> SizingCurve:
+def sizing_curve(
+    engine: Engine,
+    disk_counts: Sequence[float],
+    *,
+    rules: Mapping[str, Callable[[Engine], int | None]] | None = None,
+    **limits: Any,
+) -> SizingCurve:
     """The optimal queue length for each number of disks, the engine's own repeated cyclically.
 
-    A shared device stays as it is; devices of disks come with them. `limits` are those of `optimal_queue_length`.
+    A shared device stays as it is; devices of disks come with them. `rules` are further ones to compare with, by name:
+    functions from an engine to a queue length, such as a controller that is simulated until it has settled
+    (`qt.controllers.settled`). `limits` are those of `optimal_queue_length`.
     Raises ValueError for a count that is not at least 1, and as `optimal_queue_length`.
 
     Examples
@@ -92,8 +102,8 @@ def sizing_curve(engine: Engine, disk_counts: Sequence[float], **limits: Any) ->
         raise ValueError("disk_counts must have at least one value")
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
-    equal = engine.shares == "equal"
-    engines = [with_disks(engine, n, n if equal else engine.queue_length) for n in counts]
+    divided = follow_length(engine.shares)
+    engines = [with_disks(engine, n, shortest(engine.shares, n) if divided else engine.queue_length) for n in counts]
     points = tuple(optimal_queue_length(e, **limits) for e in engines)
     alone: dict[Engine, int | None] = {}
 
@@ -102,12 +112,13 @@ def sizing_curve(engine: Engine, disk_counts: Sequence[float], **limits: Any) ->
             alone[one] = optimal_queue_length(one, **limits).queue_length
         return alone[one]
 
-    deployed: dict[str, list[int] | list[int | None]] = {
-        f"constant {QEMU_LENGTH}": [rules.constant(e, QEMU_LENGTH) for e in engines],
-        f"constant {FIRECRACKER_LENGTH}": [rules.constant(e, FIRECRACKER_LENGTH) for e in engines],
-        "sum of rings": [rules.sum_of_rings(e) for e in engines],
-        f"Linux shares of {QEMU_LENGTH}": [rules.linux_shares(e, QEMU_LENGTH) for e in engines],
-        "one engine a disk": [rules.one_engine_per_disk(e, optimum) for e in engines],
+    compared: dict[str, Callable[[Engine], int | None]] = {
+        f"constant {QEMU_LENGTH}": lambda e: deployed.constant(e, QEMU_LENGTH),
+        f"constant {FIRECRACKER_LENGTH}": lambda e: deployed.constant(e, FIRECRACKER_LENGTH),
+        "sum of rings": deployed.sum_of_rings,
+        f"Linux shares of {QEMU_LENGTH}": lambda e: deployed.linux_shares(e, QEMU_LENGTH),
+        "one engine a disk": lambda e: deployed.one_engine_per_disk(e, optimum),
+        **(rules or {}),
     }
     names = dict.fromkeys(name for p in points for name in p.error_bounds)
     return SizingCurve(
@@ -117,7 +128,7 @@ def sizing_curve(engine: Engine, disk_counts: Sequence[float], **limits: Any) ->
         warnings=tuple(dict.fromkeys(w for p in points for w in p.warnings)),
         disk_counts=counts,
         points=points,
-        rules={name: tuple(lengths) for name, lengths in deployed.items()},
+        rules={name: tuple(map(rule, engines)) for name, rule in compared.items()},
         crossing=max((n for n, p in zip(counts, points, strict=True) if p.feasible), default=None),
     )
 

@@ -11,9 +11,6 @@ and then meets its thread's engine and its device, which `solve` knows for the d
 * a request's time at the thread is one visit. In truth it is submitted and later reaped, two visits of S_1 + S_2 = B,
   each of which waits Σ x (E[S_1²] + E[S_2²])/(2(1 − ρ)): together the same if S_1 and S_2 are equal constants, and more
   when they are not, at most twice as much;
-* where `solve` only approximates a line before unlike disks, it gives all the same time in the engine. In the line all
-  do wait alike, W_Q = (mean in system − mean in flight)/throughput, but a disk whose device is idle is not long there:
-  it has min(D_i, d), D_i its response without a line, and d such that together they are in flight as `solve` has it;
 * x_i is the throughput that disk i has on a thread of its own. Guests that are closed send less when the thread makes
   them wait, and shared lines less still: utilization and waits are then too high, on the safe side.
 
@@ -53,9 +50,8 @@ if TYPE_CHECKING:
 
 SERIES_ERROR = 0.08
 """Largest relative error of a disk's mean response over the simulations of `validation/host.py`, half-widths left out:
-one thread, utilization to 0.9, open and closed guests, one visit and two."""
-LINE_ERROR = 0.15
-"""The same where the engine's line is approximated for disks that differ: 3 or 4 disks, 8 to 256 slots."""
+one thread, utilization to 0.9, open and closed guests, one visit and two; 3 and 4 disks before a line of 8 to 256
+slots."""
 NOTHING = 1e-9
 """Blocking up to which a disk is taken to lose nothing."""
 WORK = 100_000
@@ -187,7 +183,6 @@ class Guest:
         self.laws = tuple(law for _, law, _ in self.kinds)
         self.counts: Counts = tuple(self.kind_of.count(k) for k in range(len(self.kinds)))
         self.states: dict[Counts, SteadyState] = {}
-        self.without_line = cache(self._without_line)
         self.cost = cache(self._cost)
         self.best = cache(self._best)
         ones = [tuple(int(k == one) for k in range(len(self.kinds))) for one in range(len(self.kinds))]
@@ -213,18 +208,7 @@ class Guest:
             self.states[counts] = solve(at)
         state = self.states[counts]
         disks = [state.disks[i if c else 0] for i, c in zip(first, counts, strict=False)]
-        if not _line_before_unlike(counts, state):
-            return [(disk.throughput, disk.mean_response + disk.mean_guest_wait) for disk in disks]
-        rates = [c * disk.throughput for c, disk in zip(counts, disks, strict=True)]
-        at_device = _filled([self.without_line(k) for k in range(len(counts))], rates, state.mean_in_flight)
-        line = (state.mean_in_system - state.mean_in_flight) / state.throughput
-        return [
-            (disk.throughput, line + time + disk.mean_guest_wait) for disk, time in zip(disks, at_device, strict=True)
-        ]
-
-    def _without_line(self, kind: int) -> float:
-        """Response of such a disk at its device when it need not wait for a slot [s]."""
-        return solve(Engine([self.kinds[kind][0]], None, None, self.engine.hold)).disks[0].mean_response
+        return [(disk.throughput, disk.mean_response + disk.mean_guest_wait) for disk in disks]
 
     def responses(self, counts: Counts) -> list[float]:
         """Of a disk of each kind present, over all [s]; of the others anything."""
@@ -357,30 +341,6 @@ class Guest:
         return apart + roots**2 / (2.0 * (threads - load))
 
 
-def _line_before_unlike(counts: Counts, state: SteadyState) -> bool:
-    """Whether it was solved by an approximation that gives unlike disks the same time in the engine."""
-    return state.method == "flow_equivalent" and sum(map(bool, counts)) > 1
-
-
-def _filled(longest: Sequence[float], rates: Sequence[float], in_flight: float) -> list[float]:
-    """Times min(longest_i, d), the same d for all, of which Σ rates_i · time_i is `in_flight`.
-
-    When it is more than with the longest times, these are lengthened in proportion.
-
-    >>> _filled([1.0, 9.0, 8.0], [1.0, 1.0, 2.0], 7.0), _filled([1.0, 3.0], [1.0, 1.0], 8.0)
-    ([1.0, 2.0, 2.0], [2.0, 6.0])
-    """
-    left, load = in_flight, math.fsum(rates)
-    for i in sorted(range(len(rates)), key=lambda i: longest[i]):
-        if rates[i] == 0.0:
-            continue
-        if longest[i] * load >= left:
-            return [min(time, left / load) for time in longest]
-        left, load = left - longest[i] * rates[i], load - rates[i]
-    least = math.fsum(time * rate for time, rate in zip(longest, rates, strict=True))
-    return [time * in_flight / least for time in longest]
-
-
 def _changed(part: Counts, kind: int, by: int) -> Counts:
     return (*part[:kind], part[kind] + by, *part[kind + 1 :])
 
@@ -404,10 +364,8 @@ def _neighbours(parts: Sequence[Counts]) -> Iterator[list[Counts]]:
 def _answer(guest: Guest, threads: int | None, fewest: int | None) -> IothreadAssignment:
     states = guest.states.values()
     bounds = [state.error_bounds["mean_response"] for state in states]
-    bound = max(x if x < math.inf else LINE_ERROR for x in bounds)
-    warnings = [
-        w for counts, state in guest.states.items() if not _line_before_unlike(counts, state) for w in state.warnings
-    ]
+    bound = max(x if x < math.inf else SERIES_ERROR for x in bounds)
+    warnings = [w for state in states for w in state.warnings]
     if math.inf in bounds:
         warnings.append("the engine's line is approximate: measured for 3 and 4 disks only (validation/host.py)")
     if guest.engine.shared and guest.engine.queue_length is not None:

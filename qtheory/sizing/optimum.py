@@ -32,7 +32,9 @@ import numpy as np
 from qtheory.arguments import positive, probability, sequence
 from qtheory.drain import drain_survival, drain_time
 from qtheory.engine import Engine
+from qtheory.laws import Exponential
 from qtheory.result import Result
+from qtheory.shares import follow_length, shortest
 from qtheory.sizing.closed_forms import one_line
 from qtheory.sizing.sensitivity import Sensitivity, sensitivity
 from qtheory.sizing.sweep import with_disks, with_queue_length
@@ -45,11 +47,11 @@ if TYPE_CHECKING:
 Objective: TypeAlias = "Literal['power'] | Callable[[SteadyState], float]"
 ROUNDING = 1e-9
 """By which a quantity may miss its limit, or move against its direction, and be taken not to."""
-UNSOLVED = "servers: beyond them, equal shares of a shared device are not solved"
-UNSATURATED_LINE = (-0.08, 0.80)
-"""How far a lower end by `flow_equivalent` was from the simulated one for 5 % loss, as a fraction of that, over a grid
-in `validation/sizing.py`: 4 and 16 Poisson disks, buffers 8 and 32, devices of 1 and 4 servers, utilization 0.7 to 1.2;
-too long but for short buffers."""
+UNSOLVED = "servers: beyond them, divided slots of a shared device are not solved for this service"
+UNSATURATED_LINE = {"exponential": (-0.02, 0.05), "other": (-0.05, 0.41)}
+"""How far a lower end by `delay_line` was from the simulated one for 5 % loss, as a fraction of that, where it was more
+than a slot off, over a grid in `validation/sizing.py`: 4 to 64 Poisson disks, buffers 8 and 32, devices of 1 and 4
+servers, utilization 0.7 to 1.2; other service of scv 0 to 4 with up to 16 disks, constant service the furthest off."""
 INVERSE_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
@@ -150,7 +152,8 @@ def optimal_queue_length(
     Parameters
     ----------
     engine : Engine
-        Its own queue length is ignored. With shares="equal" every disk has at least one slot.
+        Its own queue length is ignored. Shares that follow it ("equal", "rings", "load", `Weights`) give every disk
+        at least one slot.
     max_throughput_loss : float, optional
         Most of the throughput without a limit that may be lost to Q, a fraction.
     max_delay_probability : float, optional
@@ -229,16 +232,13 @@ class Search:
         self.engine = engine
         self.limits = limits
         self.seen: dict[str, dict[int, float]] = {}
-        n = len(engine.disks)
-        equal = engine.shares == "equal"
-        self.first = n if equal else 1
-        self.last = n * max(d.most for d in engine.disks) if equal else sum(d.most for d in engine.disks)
-        self.last, self.end = self._solved(max(self.last, self.first))
-        self.natural = "a slot for each disk" if equal else "one request"
+        self.first = shortest(engine.shares, len(engine.disks))
+        self.last, self.end = self._solved(max(self._enough(), self.first))
+        self.natural = "a slot for each disk" if follow_length(engine.shares) else "one request"
         self.unsolved: dict[int, str] = {}
         self.solve = cache(solve)
         self.unlimited = cache(lambda: throughput(with_queue_length(engine, None), self.solve))
-        waits = engine.shared and engine.caps is None and not equal and engine.hold != "refuse"
+        waits = engine.shared and engine.caps is None and not follow_length(engine.shares) and engine.hold != "refuse"
         self.enough = (engine.devices[0].servers or self.last) if waits else self.last
         self.floor = self._floor()
         self.constraints = self._constraints()
@@ -303,10 +303,25 @@ class Search:
 
         return Constraint(name, rises, limit, value)
 
+    def _enough(self) -> int:
+        """The queue length that gives every disk a slot for each request that it can have."""
+        total = sum(disk.most for disk in self.engine.disks)
+        if not follow_length(self.engine.shares):
+            return total
+
+        def enough(q: int) -> bool:
+            caps = self.at(q).caps
+            return caps is None or all(cap >= d.most for cap, d in zip(caps, self.engine.disks, strict=True))
+
+        last = max(total, self.first)
+        while not enough(last):
+            last *= 2
+        return least(enough, max(total, self.first), last, last)
+
     def _solved(self, last: int) -> tuple[int, str]:
-        """Where to end; equal shares of a shared device are solved up to its servers only, unless it is small."""
+        """Where to end; divided slots of other than exponential servers are solved up to their number, unless few."""
         device = self.engine.device
-        if self.engine.shares == "equal" and device is not None and device.servers is not None:
+        if follow_length(self.engine.shares) and device is not None and device.servers is not None:
             try:
                 choose(self.at(last))
             except ValueError:
@@ -448,7 +463,7 @@ def power(state: SteadyState) -> float:
 
 def throughput(engine: Engine, solve: Callable[[Engine], SteadyState] = solve) -> float:
     """Throughput alone, by the method that `solve` takes, without what else it works out, where that is quicker."""
-    from qtheory.solve import flow_equivalent, phase_type, product_form  # numba loads here: not before it is asked
+    from qtheory.solve import delay_line, phase_type, product_form  # numba loads here: not before it is asked
     from qtheory.solve.disk_by_disk import each, shares_nothing
 
     if shares_nothing(engine):
@@ -458,8 +473,8 @@ def throughput(engine: Engine, solve: Callable[[Engine], SteadyState] = solve) -
         return product_form.throughput(engine)
     if name == "phase_type":
         return phase_type.throughput(engine)
-    if name == "flow_equivalent":
-        return flow_equivalent.throughput(engine)
+    if name == "delay_line":
+        return delay_line.throughput(engine)
     return solve(engine).throughput
 
 
@@ -508,11 +523,12 @@ def _answer(engine: Engine, limits: Limits, maximize: Objective | None) -> Optim
             f"throughput is approximate (error bound {state.error_bounds['throughput']:.2g}): a lower end set by the "
             "throughput loss is no better"
         )
-    if state.method == "flow_equivalent" and search.binds_lower == "throughput loss":
-        short, long = UNSATURATED_LINE
+    if state.method == "delay_line" and search.binds_lower == "throughput loss":
+        plain = all(isinstance(law, Exponential) for law in search.engine.laws)
+        short, long = UNSATURATED_LINE["exponential" if plain else "other"]
         warnings.append(
-            f"behind one line with guests that are not saturated, lower ends were from {-short:.0%} too short to "
-            f"{long:.0%} too long against simulation"
+            "behind one line with a device a disk, lower ends for 5 % loss were within a slot of the simulated ones, "
+            f"or from {-short:.0%} too short to {long:.0%} too long"
         )
     warnings += [*drain_warning, *_popped(engine, limits), *breaches]
     return OptimalQueueLength(
@@ -584,7 +600,8 @@ def _most_disks(search: Search) -> int:
     engine, n = search.engine, len(search.engine.disks)
 
     def infeasible(disks: int) -> bool:
-        fewer = with_disks(engine, disks, disks if engine.shares == "equal" else engine.queue_length)
+        divided = follow_length(engine.shares)
+        fewer = with_disks(engine, disks, shortest(engine.shares, disks) if divided else engine.queue_length)
         return not Search(fewer, search.limits, max(1, search.lower * disks // n)).feasible
 
     return least(infeasible, 1, n - 1, n // 2) - 1

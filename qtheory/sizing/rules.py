@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from qtheory.arguments import count
 from qtheory.engine import Engine, Shares
+from qtheory.shares import follow_length, linux_share
 
 
 def constant(engine: Engine, length: int) -> int:
@@ -27,16 +28,6 @@ def sum_of_rings(engine: Engine) -> int:
     return sum(disk.buffer for disk in engine.disks)
 
 
-def linux_share(depth: int, users: int) -> int:
-    """Tags that each of `users` of a shared set of `depth` may use.
-
-    >>> [linux_share(1024, users) for users in (2, 3, 8, 64, 256, 1000)]
-    [512, 342, 128, 16, 4, 4]
-    """
-    depth, users = count("depth", depth), count("users", users)
-    return depth if users == 1 else max(-(-depth // users), 4)
-
-
 def linux_shares(engine: Engine, depth: int) -> int:
     """What the disks may use together under Linux's share rule; more than `depth` where the least share binds."""
     return linux_share(depth, len(engine.disks)) * len(engine.disks)
@@ -44,9 +35,10 @@ def linux_shares(engine: Engine, depth: int) -> int:
 
 def one_engine_per_disk(engine: Engine, optimum: Callable[[Engine], int | None]) -> int | None:
     """Sum of the optima of engines with one disk each; None when one of them has none."""
-    shares: Shares = "fifo" if engine.shares == "equal" else engine.shares
     total = 0
-    caps: Sequence[Shares] = [shares] * len(engine.disks) if isinstance(shares, str) else [(cap,) for cap in shares]
+    caps: Sequence[Shares] = ["fifo"] * len(engine.disks)
+    if engine.caps is not None and not follow_length(engine.shares):
+        caps = [(cap,) for cap in engine.caps]
     for (disk, cap), copies in Counter(zip(engine.disks, caps, strict=True)).items():
         length = optimum(Engine([disk], engine.device, None, engine.hold, cap))
         if length is None:

@@ -14,6 +14,7 @@ from qtheory.arguments import count, probability
 from qtheory.drain import drain_time
 from qtheory.engine import Engine
 from qtheory.result import Result
+from qtheory.shares import Weights, follow_length
 from qtheory.solve import solve
 
 
@@ -78,12 +79,16 @@ def disk_count_sweep(
 
 
 def with_disks(engine: Engine, disks: int, queue_length: int | Literal["same"] | None = "same") -> Engine:
-    """The engine with `disks` disks, its own repeated cyclically; caps are repeated with them."""
+    """The engine with `disks` disks, its own repeated cyclically; caps and weights are repeated with them."""
     n = count("disks", disks)
-    shares = engine.shares if isinstance(engine.shares, str) else tuple(islice(cycle(engine.shares), n))
+    shares = engine.shares
+    if isinstance(shares, tuple):
+        shares = tuple(islice(cycle(shares), n))
+    elif isinstance(shares, Weights):
+        shares = Weights(tuple(islice(cycle(shares.weights), n)))
     slots = engine.queue_length if queue_length == "same" else queue_length
     # Without a limit there is nothing to divide.
-    shares = "fifo" if slots is None and shares == "equal" else shares
+    shares = "fifo" if slots is None and follow_length(shares) else shares
     return Engine(tuple(islice(cycle(engine.disks), n)), engine.device, slots, engine.hold, shares)
 
 

@@ -10,9 +10,10 @@
 | `disk_by_disk` | one device a disk, nothing shared, any service and arrivals | as each disk alone |
 | `guests_that_wait` | one shared device, one line, guests that wait for room | exact for one disk, else approximate |
 | `joint_chain` | any small engine of phase-type service, state by state | exact |
+| `divided_slots` | one shared device whose slots are divided by caps | approximate |
 | `fitted_service` | one shared device of any service law, one line | approximate |
 | `mixed_service` | one shared device, one line, disks of different service laws | approximate |
-| `flow_equivalent` | one device a disk behind a FIFO of Q slots | approximate |
+| `delay_line` | one device a disk behind a FIFO of Q slots, any service | approximate |
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from qtheory.arguments import choice
-from qtheory.engine import Engine
+from qtheory.engine import Disk, Engine
 from qtheory.stability import check_stable
 
 if TYPE_CHECKING:
-    from qtheory.solve.steady_state import SteadyState
+    from qtheory.solve.steady_state import DiskState, SteadyState
 
 METHODS = (
     "product_form",
@@ -37,9 +40,10 @@ METHODS = (
     "disk_by_disk",
     "guests_that_wait",
     "joint_chain",
+    "divided_slots",
     "fitted_service",
     "mixed_service",
-    "flow_equivalent",
+    "delay_line",
 )
 """In the order in which `method="auto"` asks them."""
 
@@ -81,13 +85,21 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
     choice("method", method, ("auto", *METHODS))
     name, passed_over = choose(engine, method)
-    state: SteadyState = import_module(f"qtheory.solve.{name}").solve(engine)
+    state: SteadyState = import_module(f"qtheory.solve.{name}").solve(engine.with_buffers_for_caps)
+    if engine.refuses_at_caps:
+        state = replace(state, disks=tuple(map(_up_to_buffer, engine.disks, state.disks)))
     return replace(state, passed_over=passed_over)
+
+
+def _up_to_buffer(disk: Disk, state: DiskState) -> DiskState:
+    """The state with its law as long as the disk's buffer, of which a cap leaves a part without probability."""
+    return replace(state, pmf=np.pad(state.pmf, (0, disk.most + 1 - len(state.pmf))))
 
 
 def choose(engine: Engine, method: str = "auto") -> tuple[str, tuple[str, ...]]:
     """The name of the method that `solve` takes, and why not those before it; ValueError when none is left."""
     check_stable(engine)
+    engine = engine.with_buffers_for_caps
     reasons: list[str] = []
     for name in METHODS if method == "auto" else (method,):
         reason = import_module(f"qtheory.solve.{name}").refusal(engine)

@@ -202,7 +202,7 @@ def moves(engine: Engine, state: State, most: float) -> Iterator[tuple[float, St
     full = sum(present) + sum(state.guest) >= most
     for i, disk in enumerate(engine.disks):
         rate = 0.0 if full else _arrival_rate(disk, present[i] + state.guest[i])
-        if rate > 0.0 and (_room(engine, i, present) or disk.guest_waits):
+        if rate > 0.0 and (_room(engine, i, present) or _waits(disk, present[i])):
             for p, after in _submit(engine, state, i):
                 yield rate * p, after
     for s, stream in enumerate(engine.streams):
@@ -212,7 +212,7 @@ def moves(engine: Engine, state: State, most: float) -> Iterator[tuple[float, St
             if k != j and silent > 0.0:
                 yield float(silent), on
             for i, share in zip(stream.disks, stream.shares, strict=True):
-                taken = not full and (_room(engine, i, present) or engine.disks[i].guest_waits)
+                taken = not full and (_room(engine, i, present) or _waits(engine.disks[i], present[i]))
                 if arriving > 0.0 and taken:
                     for p, after in _submit(engine, on, i):
                         yield float(arriving) * share * p, after
@@ -324,8 +324,15 @@ def _settle(engine: Engine, state: State) -> Iterator[tuple[float, State]]:
 
 def _room(engine: Engine, i: int, present: list[int]) -> bool:
     """Whether a request of disk i is accepted."""
-    refused = engine.hold == "refuse" and engine.queue_length is not None and sum(present) >= engine.queue_length
-    return present[i] < engine.disks[i].buffer and not refused
+    room = engine.disks[i].buffer
+    if engine.hold == "refuse":
+        room = min(room, room if engine.caps is None else engine.caps[i], engine.most - sum(present) + present[i])
+    return present[i] < room
+
+
+def _waits(disk: Disk, present: int) -> bool:
+    """Whether a request waits in the guest."""
+    return disk.guest_waits and present >= disk.buffer
 
 
 def _arrival_rate(disk: Disk, out: int) -> float:

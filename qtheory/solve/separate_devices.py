@@ -54,8 +54,8 @@ def tied_by(engine: Engine) -> str | None:
             return f"the caps sum to {wanted}, more than the {engine.devices[0].servers} servers of the shared device"
     if limit is not None and limit < wanted and (engine.hold != "refuse" or engine.caps is not None):
         return f"the disks can use {wanted} slots together and wait for the {limit} there are"
-    if engine.hold == "refuse" and engine.caps is not None and engine.most < sum(disk.most for disk in engine.disks):
-        return "requests wait for a cap and are refused at Q"
+    if engine.refuses_at_caps:
+        return "requests are refused at caps"
     return None
 
 

@@ -155,7 +155,7 @@ def _accepted(
 
 @njit(cache=True)
 def _grow(law: Any, rate: Any, part: Any) -> None:  # pragma: no cover
-    """The law of a count that grows at these rates, a unit of time later, in place; `rate` is used up. By uniformization."""
+    """Law of a count that grows at these rates, in place, a unit of time later, by uniformization; spoils `rate`."""
     fastest = rate.max()
     if fastest == 0.0:
         return

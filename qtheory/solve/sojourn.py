@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from qtheory.laws import Law
-from qtheory.markov.sojourn import TAIL, Quantity, Servers
+from qtheory.markov.sojourn import TAIL, Quantity
 from qtheory.markov.uniformization import at_ticks
 
 LARGEST_WORK = 4e10
@@ -166,8 +166,8 @@ class LineThenDevice:
 
     line: NDArray[np.float64]
     rate: float
-    at_once: Sequence[tuple[float, Servers]]
-    after_line: Sequence[tuple[float, Servers]]
+    at_once: Sequence[tuple[float, Sojourn]]
+    after_line: Sequence[tuple[float, Sojourn]]
 
     def sf(self, quantity: Quantity, t: float) -> float:
         """P(wait > t) or P(response > t)."""
