@@ -8,11 +8,11 @@ Cells, each with at least STOPS simulated stops:
 * apart: disks with a device each, of 1 or 4 servers, likewise, the limit being for each disk;
 * before a stop: a `DepthSchedule` of one step and of two, for one disk, equal open disks and saturated ones.
 
-For each cell the mean, the 99 % quantile, and how often the predicted quantile is exceeded, with 95 % half-widths, go to
-results/drain.csv, a row for each cell; those that are there are not done again. Then it prints how many are within the
-tolerance aimed at (TOLERANCE), by kind of cell and of law, and the worst. A cell is out when its error exceeds the
+For each cell the mean, the 99 % quantile, and how often the predicted quantile is exceeded, with 95 % half-widths, go
+to results/drain.csv, a row for each cell; those that are there are not done again. Then it prints how many are within
+the tolerance aimed at (TOLERANCE), by kind of cell and of law, and the worst. A cell is out when its error exceeds the
 tolerance by more than the half-width, and open when the half-width exceeds the tolerance. Exits with status 1 when an
-error exceeds what the answer itself states (`error_bounds`) by more than the half-width. Ten minutes of one processor.
+error exceeds what the answer itself states (`error_bounds`) by more than the half-width. Five minutes of one processor.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def report(rows: list[dict[str, str]]) -> bool:
         kept = sum(x <= 1.0 - QUANTILE for x in late)
         mean = sum(float(r["exceeded"]) for r in chosen) / max(len(chosen), 1)
         print(
-            f"99 % within the predicted quantile, {name}: kept in {kept} of {len(chosen)}; exceeded {mean:.3%} in the mean"
+            f"99 % within the predicted quantile, {name}: kept in {kept} of {len(chosen)}; exceeded {mean:.3%} on average"
         )
     return honest
 
