@@ -313,8 +313,9 @@ def plan_switchover(
     given = {"vcpu_stop": vcpu_stop, "flush": flush, "device_state": device_state, "destination": destination}
     assumed = {name: ASSUMED[name] for name, value in given.items() if value is None}
     if assumed:
-        values = ", ".join(f"{name} {value * 1e3:g} ms" for name, value in assumed.items())
-        warnings.append(f"assumed, not measured: {values}{' for each disk' if 'flush' in assumed else ''}")
+        each = {"flush": " for each disk"}
+        values = ", ".join(f"{name} {value * 1e3:g} ms{each.get(name, '')}" for name, value in assumed.items())
+        warnings.append(f"assumed, not measured: {values}")
     seconds = {n: assumed.get(n, 0.0) if v is None or v is law else nonnegative(n, v) for n, v in given.items()}
     fixed = [seconds["vcpu_stop"], seconds["flush"] * len(engine.disks), seconds["device_state"]]
     fixed.append(seconds["destination"])

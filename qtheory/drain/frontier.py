@@ -7,9 +7,9 @@ drawn together, each is held against the others by what is completed in the mean
 the stop: the time that the step needs to settle (`largest_depth.py`), unless another is given.
 
 The ways, where they are covered: no limit; one request at a time; with a drain budget the largest depth limit that
-keeps it, the same as a step that begins only in time, and a ramp, of STEPS steps down from the depth at which the
-window begins to that depth, at the rate at which the device completes, its last depth the largest that keeps the
-budget; for disks with devices of their own a rate limit that halves their throughput.
+keeps it, the same as a step that begins only in time, and a ramp, which begins at twice that time and falls in STEPS
+steps to half that depth, as steeply as the budget allows, but no faster than the device completes; for saturated disks
+with devices of their own a rate limit that halves their throughput.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 Throttle = DepthLimit | DepthSchedule | RateLimit | None
 POINTS = 16
 """Depths of the frontier, about evenly spaced on a logarithmic axis."""
-STEPS = 8
+STEPS, SLOPES = 8, 16
 MOMENTS = 129
 """Moments of the window at which the rate of completions is taken."""
 LATENCY = 0.999
@@ -284,16 +284,20 @@ def _within(
         left_out["step"] = left_out["ramp"] = bound
         return ways
     ways[f"step to {depth}"] = DepthSchedule([(-begin, depth)])
-    capacity = engine.devices[0].capacity
+    last, fastest = max(depth // 2, 1), engine.devices[0].capacity / SLOPES
+
+    def falling(slope: int) -> DepthSchedule:
+        return ramp(last, slope * fastest, 2.0 * begin)
+
     try:
-        last = largest_depth(depth, lambda q: drained(ramp(q, capacity, 2.0 * begin)).sf(budget), allowed)
+        slope = largest_depth(SLOPES, lambda k: drained(falling(k)).sf(budget), allowed)
     except ValueError as error:
         left_out["ramp"] = str(error)
     else:
-        if last is None:
-            left_out["ramp"] = f"even down to 1 at the stop it drains longer than {budget:.4g} s too often"
+        if slope is None:
+            left_out["ramp"] = f"a fall to {last} at {fastest:.4g}/s is too steep"
         else:
-            ways[f"ramp to {last}"] = ramp(last, capacity, 2.0 * begin)
+            ways[f"ramp to {last}"] = falling(slope)
     return ways
 
 
