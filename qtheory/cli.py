@@ -6,9 +6,11 @@ and exit status 2.
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -199,6 +201,7 @@ def size(
     asked = any(limit is not None for limit in limits.values())
     if picture is not None and not asked:
         raise ValueError("--picture needs a limit, such as --max-loss 0.01")
+    _check_picture(picture)
     if asked:
         limits["drain_probability"] = drain_probability
 
@@ -293,6 +296,7 @@ def drain(
         raise ValueError("--depth-limit, --schedule and --rate-limit exclude each other")
     if picture is not None and population is not None:
         raise ValueError("--picture is of stationary stops: leave out --population")
+    _check_picture(picture)
     throttle: qt.DepthLimit | qt.DepthSchedule | qt.RateLimit | None = None
     if depth_limit is not None:
         throttle = qt.DepthLimit(depth_limit, per="disk" if per_disk else "engine")
@@ -378,6 +382,7 @@ def plan(
     """Plan a switchover: when it comes, how the downtime is spent, how deep I/O may be, and what to run."""
     if ram is None or dirty_rate is None or bandwidth is None or budget is None:
         raise ValueError("--ram, --dirty-rate, --bandwidth and --budget are all needed")
+    _check_picture(picture)
     engine = _engine(disk, _device(servers, service_mean, service, fio), own_devices, queue_length, hold, shares)
     found = qt.plan_switchover(
         engine,
@@ -662,6 +667,18 @@ def _law(text: str, option: str = "--service") -> qt.Law:
     except TypeError:
         known = ", ".join(inspect.signature(LAWS[name]).parameters)
         raise ValueError(f"{option} {name} takes {known}, not {text!r}") from None
+
+
+def _check_picture(path: Path | None) -> None:
+    """Refuse a picture that could not be written, before the work for it."""
+    if path is None:
+        return
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    if path.suffix.removeprefix(".").lower() not in FigureCanvasBase.get_supported_filetypes():
+        raise ValueError(f"--picture must end in .png, .pdf, .svg or the like, not {str(path)!r}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 def _seconds_or_law(text: str, option: str) -> float | qt.Law:

@@ -55,6 +55,9 @@ def lead(
     followed = phased(engine)
     if isinstance(followed, str):
         return emptied, followed
+    if followed is not engine:
+        # A fitted law has another overrun under the limit for good: the same multiple of it is asked for.
+        allowed *= drain_time(followed, limit).sf(budget) / drain_time(engine, limit).sf(budget)
     try:
         found = depth_schedule.lead(followed, limit.limit, budget, allowed, 2.0 * emptied)
     except ValueError as error:
