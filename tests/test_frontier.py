@@ -12,7 +12,7 @@ from qtheory.drain.frontier import ramp
 from qtheory.drain.in_flight import in_flight
 
 EXP = qt.Exponential(mean=0.010)
-SATURATED = qt.Engine([qt.Disk(qt.Closed(32))] * 2, qt.Device(16, EXP))
+SATURATED = qt.Engine([qt.Disk(qt.Closed(12))] * 2, qt.Device(8, EXP))
 OPEN = qt.Engine([qt.Disk(qt.Poisson(720.0), buffer=64)], qt.Device(8, EXP))
 
 
@@ -22,7 +22,7 @@ def frontier():
 
 
 def test_points_rise(frontier):
-    assert (frontier.depths[0], frontier.depths[-1]) == (1, 64)
+    assert (frontier.depths[0], frontier.depths[-1]) == (1, 24)
     for one, next_one in zip(frontier.points, frontier.points[1:], strict=False):
         assert next_one.throughput >= one.throughput * (1 - 1e-12)
         assert next_one.drain_quantile > one.drain_quantile
