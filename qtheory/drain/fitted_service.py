@@ -1,8 +1,9 @@
 """Drain of a shared device with any service law: what is present from a fitted phase-type law, how long from the law.
 
 How many requests are waited for is that of `solve/fitted_service.py`; how long they take is worked out with the law
-itself (`residual_services.py`). Under a schedule the number goes with how far the services are, which only the chain of
-the fitted law follows (`depth_schedule.py`): that is drained where the fit is close, and gives the number where not.
+itself (`residual_services.py`). Behind one server, and under a schedule, the number goes with how far the services are,
+which only the chain of the fitted law follows: that is drained where the fit is close. Where it is not, the chain of
+`depth_schedule.py` gives the number at least.
 
 Where a line is too long to be followed service by service, the fitted law is drained. Of the error of a drained fit
 that of its response quantiles is said, for want of a measured one.
@@ -54,6 +55,8 @@ def drain(engine: Engine, throttle: DepthLimit | DepthSchedule | None, present: 
         pending, bounds, warnings = _pending(engine, present), MEASURED, [told(fit)]
         if all(disk.saturated for disk in engine.disks):
             bounds, warnings = {"mean": GRID, "quantile": GRID}, []
+        elif servers == 1 and fit.distance <= CLOSE and len(pending) > 2:
+            return _of_fit(phase_type.drain(same, None, present), fit)
     try:
         left = Makespan(law, servers, pending)
     except ValueError as error:
