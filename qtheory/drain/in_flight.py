@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from qtheory.drain.depth_schedule import MOST_WORK, Transient
-from qtheory.drain.phase_type import Death
+from qtheory.drain.phase_type import TAIL, Death
 from qtheory.drain.throttle import DepthSchedule
 from qtheory.engine import Engine
+from qtheory.markov.uniformization import at_ticks
 
 Floats = NDArray[np.float64]
 
@@ -58,5 +60,18 @@ def in_flight(engine: Engine, schedule: DepthSchedule, times: Floats) -> tuple[F
             found[i, inside] = [mean(t - at) for t in times[inside].tolist()]
         law = law.after(end - at)
     stopped = times >= 0.0
-    found[0, stopped] = Death(chain, law.taken).left(times[stopped])
+    found[0, stopped] = _left(Death(chain, law.taken), times[stopped])
     return found[0], found[1]
+
+
+def _left(death: Death, times: Floats) -> Floats:
+    """Mean number left after each of `times` [s] of a drain."""
+    top = len(death.levels) - 1
+    tick = csr_array(death.tick(top).T)
+    numbers = np.repeat(np.arange(1.0, top + 1), [len(level) for level in death.levels[1:]])
+    x = np.concatenate(death.levels[1:])
+    mean = [float(numbers @ x)]
+    while mean[-1] > TAIL:
+        x = tick @ x
+        mean.append(float(numbers @ x))
+    return np.array([at_ticks(death.clock * t, np.array(mean)) for t in times.tolist()])

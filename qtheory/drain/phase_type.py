@@ -216,17 +216,6 @@ class Death:
             alive.append(float(x.sum()))
         return np.array(alive)
 
-    def left(self, times: Floats) -> Floats:
-        """Mean number left after each of `times` [s]."""
-        tick = csr_array(self._tick(len(self.levels) - 1).T)
-        numbers = np.repeat(np.arange(1.0, len(self.levels)), [len(level) for level in self.levels[1:]])
-        x = np.concatenate(self.levels[1:])
-        mean = [float(numbers @ x)]
-        while mean[-1] > TAIL:
-            x = tick @ x
-            mean.append(float(numbers @ x))
-        return np.array([at_ticks(self._clock * t, np.array(mean)) for t in times.tolist()])
-
     def overruns(self, t: float) -> list[Floats]:
         """P(something is left after t [s]) from each state of each level."""
         first, weights = poisson_window(self.clock * t)
