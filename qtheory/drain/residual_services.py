@@ -79,6 +79,8 @@ class Makespan:
 
     def sf(self, t: float) -> float:
         """P(T > t)."""
+        if t == 0.0:  # a residual law has no atom there
+            return float(self.pending[1:].sum())
         served = self.pending[: self.servers + 1]
         done = float(1.0 - self.residual.sf(t))
         late = float(served @ (1.0 - done ** np.arange(len(served))))
