@@ -8,6 +8,7 @@ from qtheory import engines, stations
 from qtheory.arrivals import IPP, MAP, MMPP, Closed, Marked, Poisson, fit_map, mmpp2
 from qtheory.drain import DepthLimit, DepthSchedule, RateLimit, drain_time
 from qtheory.drain.bounds import DrainBound, drain_bound
+from qtheory.drain.frontier import DrainFrontier, drain_frontier
 from qtheory.drain.latency_bounds import LatencyBounds, histogram_bounds, little_bounds
 from qtheory.drain.optimal_control import OptimalLimits, optimal_limits, random_stop_limit
 from qtheory.engine import Device, Disk, Engine
@@ -65,6 +66,7 @@ __all__ = [
     "Device",
     "Disk",
     "DrainBound",
+    "DrainFrontier",
     "Empirical",
     "Engine",
     "Erlang",
@@ -98,6 +100,7 @@ __all__ = [
     "controllers",
     "disk_count_sweep",
     "drain_bound",
+    "drain_frontier",
     "drain_time",
     "engines",
     "fit_depth_sweep",

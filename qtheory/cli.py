@@ -6,9 +6,11 @@ and exit status 2.
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -199,6 +201,7 @@ def size(
     asked = any(limit is not None for limit in limits.values())
     if picture is not None and not asked:
         raise ValueError("--picture needs a limit, such as --max-loss 0.01")
+    _check_picture(picture)
     if asked:
         limits["drain_probability"] = drain_probability
 
@@ -277,14 +280,23 @@ def drain(
     flush: Annotated[
         str | None, typer.Option(help="Law of a disk's flush, one after another after the drain: as for --service.")
     ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Draw the drain under each policy, and throughput and latency against it (png, pdf, svg)."),
+    ] = None,
+    drain_budget: Annotated[float | None, typer.Option(help="What a drain may take, for the picture [s].")] = None,
+    drain_probability: Annotated[float, typer.Option(help="With which probability, for the picture.")] = 0.99,
     as_json: JsonOption = False,
 ) -> None:
-    """How long a stop waits for pending I/O."""
+    """How long a stop waits for pending I/O; with --picture, what each way of reducing it before the stop gives."""
     engine = _engine(disk, _device(servers, service_mean, service, fio), own_devices, queue_length, hold, shares)
     if per_disk and depth_limit is None:
         raise ValueError("--per-disk needs --depth-limit")
     if sum(given is not None for given in (depth_limit, schedule, rate_limit)) > 1:
         raise ValueError("--depth-limit, --schedule and --rate-limit exclude each other")
+    if picture is not None and population is not None:
+        raise ValueError("--picture is of stationary stops: leave out --population")
+    _check_picture(picture)
     throttle: qt.DepthLimit | qt.DepthSchedule | qt.RateLimit | None = None
     if depth_limit is not None:
         throttle = qt.DepthLimit(depth_limit, per="disk" if per_disk else "engine")
@@ -294,6 +306,11 @@ def drain(
         throttle = qt.RateLimit(rate_limit)
     law = None if flush is None else _law(flush, "--flush")
     found = qt.drain_time(engine, throttle, population=population, flush=law)
+    if picture is not None:
+        asked = {} if throttle is None else {"as asked": throttle}
+        qt.drain_frontier(
+            engine, drain_budget=drain_budget, drain_probability=drain_probability, throttles=asked, flush=law
+        ).plot().savefig(picture)
     quantiles = {f"quantile {p:g}": found.quantile(p) for p in (0.5, 0.9, 0.99, 0.999)}
     _print_result(found, as_json, quantiles)
 
@@ -353,11 +370,19 @@ def plan(
     working_set: Annotated[float | None, typer.Option(help="Most that can be dirty [bytes]; none: all RAM.")] = None,
     drain_probability: Annotated[float, typer.Option(help="How often the drain must keep within its part.")] = 0.99,
     hardware_queues: Annotated[int, typer.Option(help="Queues of each disk in the guest.")] = 1,
+    vcpu_stop: Annotated[float | None, typer.Option(help="Part of the downtime: the vCPUs stop [s].")] = None,
+    flush: Annotated[
+        str | None, typer.Option(help="A disk's flush, one after another: seconds, or a law as for --service.")
+    ] = None,
+    device_state: Annotated[float | None, typer.Option(help="Device state is sent [s].")] = None,
+    destination: Annotated[float | None, typer.Option(help="The destination loads [s].")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the switchover's timeline (png, pdf, svg).")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Plan a switchover: when it comes, how the downtime is spent, how deep I/O may be, and what to run."""
     if ram is None or dirty_rate is None or bandwidth is None or budget is None:
         raise ValueError("--ram, --dirty-rate, --bandwidth and --budget are all needed")
+    _check_picture(picture)
     engine = _engine(disk, _device(servers, service_mean, service, fio), own_devices, queue_length, hold, shares)
     found = qt.plan_switchover(
         engine,
@@ -365,7 +390,13 @@ def plan(
         downtime_budget=budget,
         drain_probability=drain_probability,
         hardware_queues=hardware_queues,
+        vcpu_stop=vcpu_stop,
+        flush=None if flush is None else _seconds_or_law(flush, "--flush"),
+        device_state=device_state,
+        destination=destination,
     )
+    if picture is not None:
+        found.plot().savefig(picture)
     parts = {f"part {name}": seconds for name, seconds in vars(found.parts).items()}
     depth = "none" if found.depth_limit is None else f"{found.depth_limit.limit} per {found.depth_limit.per}"
     latencies = {
@@ -376,8 +407,9 @@ def plan(
     }
     _print_result(found, as_json, {} if as_json else {"depth limit": depth, **parts, **latencies})
     if not as_json:
-        for line in found.commands:
-            print(f"- {line}")
+        print("\nWhat to do on an unmodified QEMU:")
+        for number, line in enumerate(found.commands, 1):
+            print(f"{number}. {line}")
 
 
 @app.command(epilog=f"Example: qtheory simulate {ENGINE_EXAMPLE} --requests 1000000 --seed 1")
@@ -635,6 +667,26 @@ def _law(text: str, option: str = "--service") -> qt.Law:
     except TypeError:
         known = ", ".join(inspect.signature(LAWS[name]).parameters)
         raise ValueError(f"{option} {name} takes {known}, not {text!r}") from None
+
+
+def _check_picture(path: Path | None) -> None:
+    """Refuse a picture that could not be written, before the work for it."""
+    if path is None:
+        return
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    if path.suffix.removeprefix(".").lower() not in FigureCanvasBase.get_supported_filetypes():
+        raise ValueError(f"--picture must end in .png, .pdf, .svg or the like, not {str(path)!r}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+
+def _seconds_or_law(text: str, option: str) -> float | qt.Law:
+    """0.002, or 'lognormal,mean=2e-3,scv=2'."""
+    try:
+        return float(text)
+    except ValueError:
+        return _law(text, option)
 
 
 def _engine(

@@ -14,10 +14,8 @@ coefficient of variation, constant during one migration, and the law of the mome
 RAM, then the device state, are sent, the destination loads. QEMU's downtime-limit bounds the last RAM only. The drain
 gets what the others leave of the budget.
 
-**Depth.** With at most q requests taken from the rings the drain is the shorter the smaller q, so the largest q with
-P(T > drain's part) <= 1 − p is found by bisection. The limit must begin some time before the stop: the time in which
-the law of what was taken comes so close to the limit's that the same holds (`drain/depth_schedule.py`); where that is
-not known, the time in which all that was taken before the limit is drained but with a tenth of 1 − p.
+**Depth.** The largest with which the drain keeps within its part, and how long before the stop it must hold:
+`drain/largest_depth.py`. Flushes of a given law follow the drain, one of each disk, and share its part.
 """
 
 from __future__ import annotations
@@ -25,16 +23,21 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.arguments import count, nonnegative, positive, probability
 from qtheory.drain import DepthLimit, drain_time, limited
+from qtheory.drain.largest_depth import kind, largest_depth, lead, most
 from qtheory.engine import Engine
+from qtheory.laws import Law
 from qtheory.result import Result
 from qtheory.solve import solve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 POINTS = 400
@@ -44,14 +47,11 @@ EARLY = 0.01
 """Probability that the stop comes before the moment for which the limit is planned."""
 LEAST_NR_REQUESTS = 4
 """Linux raises smaller values to this (BLKDEV_MIN_RQ)."""
-VCPU_STOP = 0.001
-"""[s] Assumed. On QEMU 7.2 stops at depth 1 took no longer than their drain, so it is small there."""
-FLUSH = 0.001
-"""[s] for each disk; assumed. A flush of a host cache with much to write takes longer: measure it."""
-DEVICE_STATE = 0.055
-DESTINATION = 0.055
-"""[s] Their sum is what a published migration needed beside its stop and its downtime-limit (483 − 74 − 300 ms,
-qemu-devel, 2024-07-26); the halving is assumed."""
+ASSUMED = {"vcpu_stop": 0.001, "flush": 0.001, "device_state": 0.055, "destination": 0.055}
+"""[s] Parts of the downtime that are not given. On QEMU 7.2 stops at depth 1 took no longer than their drain, so that
+the vCPUs' stop is short there. A flush, of each disk, of a host cache with much to write takes longer. The last two add
+up to what a published migration needed beside its stop and its downtime-limit (483 − 74 − 300 ms, qemu-devel,
+2024-07-26); the halving is assumed."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,10 @@ class StopTime:
 
 @dataclass(frozen=True)
 class DowntimeParts:
-    """How the downtime budget is divided [s]: upper bounds of all parts, and what they leave to the drain."""
+    """How the downtime budget is divided [s]: upper bounds of all parts, and what they leave to the drain.
+
+    Flushes of a given law are in the drain's part; `flush` is 0 then.
+    """
 
     vcpu_stop: float
     drain: float
@@ -243,6 +246,13 @@ class SwitchoverPlan(Result):
     limited_latency: GuestLatency | None
     nr_requests: int | None
     commands: tuple[str, ...] = field(repr=False)
+    _engine: Engine = field(repr=False, compare=False)
+
+    def plot(self) -> Figure:
+        """Draw the migration with its rounds, and the stop: requests in flight, and the parts of the downtime."""
+        from qtheory.report.timeline import timeline
+
+        return timeline(self, self._engine)
 
 
 def plan_switchover(
@@ -251,10 +261,10 @@ def plan_switchover(
     precopy: Precopy,
     downtime_budget: float,
     drain_probability: float = 0.99,
-    vcpu_stop: float = VCPU_STOP,
-    flush: float = FLUSH,
-    device_state: float = DEVICE_STATE,
-    destination: float = DESTINATION,
+    vcpu_stop: float | None = None,
+    flush: float | Law | None = None,
+    device_state: float | None = None,
+    destination: float | None = None,
     hardware_queues: int = 1,
 ) -> SwitchoverPlan:
     """Plan the switchover of a guest whose disks are those of `engine`.
@@ -269,9 +279,10 @@ def plan_switchover(
         Longest pause of the guest [s].
     drain_probability : float
         How often the drain must keep within its part.
-    vcpu_stop, flush, device_state, destination : float
-        Fixed parts of the downtime [s]; `flush` is for each disk, one after another. Measure them: the defaults are
-        stated in this module with where they come from.
+    vcpu_stop, flush, device_state, destination : float, optional
+        Fixed parts of the downtime [s]; `flush` is for each disk, one after another. Measure them: None takes the
+        value that this module states with where it comes from, and a warning says so. A law of a disk's flush is
+        taken with the drain: both must keep within the drain's part together.
     hardware_queues : int
         Queues of each disk in the guest (num-queues): the guest's nr_requests holds for each.
 
@@ -297,12 +308,20 @@ def plan_switchover(
     budget = positive("downtime_budget", downtime_budget)
     overrun = 1.0 - probability("drain_probability", drain_probability)
     queues = count("hardware_queues", hardware_queues)
-    fixed = [nonnegative("vcpu_stop", vcpu_stop), nonnegative("flush", flush) * len(engine.disks)]
-    fixed += [nonnegative("device_state", device_state), nonnegative("destination", destination)]
+    warnings: list[str] = []
+    law = flush if isinstance(flush, Law) else None
+    given = {"vcpu_stop": vcpu_stop, "flush": flush, "device_state": device_state, "destination": destination}
+    assumed = {name: ASSUMED[name] for name, value in given.items() if value is None}
+    if assumed:
+        each = {"flush": " for each disk"}
+        values = ", ".join(f"{name} {value * 1e3:g} ms{each.get(name, '')}" for name, value in assumed.items())
+        warnings.append(f"assumed, not measured: {values}")
+    seconds = {n: assumed.get(n, 0.0) if v is None or v is law else nonnegative(n, v) for n, v in given.items()}
+    fixed = [seconds["vcpu_stop"], seconds["flush"] * len(engine.disks), seconds["device_state"]]
+    fixed.append(seconds["destination"])
     rest = budget - sum(fixed)
     limit_time = precopy.downtime_limit or max(rest, 0.0) / 2.0
     parts = DowntimeParts(fixed[0], rest - limit_time, fixed[1], limit_time, fixed[2], fixed[3])
-    warnings: list[str] = []
     reasons: list[str] = []
 
     rounds = precopy.rounds(limit_time) if limit_time else ()
@@ -325,21 +344,23 @@ def plan_switchover(
     elif stop.convergence < 1.0 and limit_time:
         warnings.append(f"precopy converges with probability {stop.convergence:.3f} only; the stop's law is of those")
 
-    depth = _Depth(engine, parts.drain, overrun, warnings)
+    depth = _Depth(engine, parts.drain, overrun, law, warnings)
     if parts.drain > 0.0 and not depth.feasible:
         reasons.append(
             f"even one request at a time{' for each disk' if depth.per == 'disk' else ''} drains longer than "
             f"{parts.drain:.4g} s with probability {depth.overrun_at(1):.3g}"
         )
     depth_limit = depth.limit
-    lead = depth.lead() if depth_limit else 0.0
+    limit_lead = depth.lead() if depth_limit else 0.0
     limit_from = None
     window = 0.0
     if depth_limit and converges:
-        limit_from = max(stop.quantile(EARLY) - lead, 0.0)
+        limit_from = max(stop.quantile(EARLY) - limit_lead, 0.0)
         window = stop.mean - limit_from
-        if lead > stop.quantile(EARLY):
-            warnings.append(f"the limit should begin {lead:.3g} s before a stop that may come sooner: set it at once")
+        if limit_lead > stop.quantile(EARLY):
+            warnings.append(
+                f"the limit should begin {limit_lead:.3g} s before a stop that may come sooner: set it at once"
+            )
     before, after = _costs(engine, depth_limit, warnings)
     loss = None if before is None or after is None else max(1.0 - after.throughput / before.throughput, 0.0)
     nr_requests = depth.nr_requests(queues)
@@ -362,7 +383,7 @@ def plan_switchover(
         downtime_limit=limit_time,
         drain_probability=drain_probability,
         depth_limit=depth_limit,
-        lead=lead,
+        lead=limit_lead,
         limit_from=limit_from,
         window=window,
         drain_quantile=depth.quantile,
@@ -375,35 +396,31 @@ def plan_switchover(
         latency=None if before is None else before.latency,
         limited_latency=None if after is None else after.latency,
         nr_requests=nr_requests,
-        commands=_commands(engine, limit_time, nr_requests, limit_from, lead),
+        commands=_commands(engine, limit_time, nr_requests, limit_from, limit_lead),
+        _engine=engine,
     )
 
 
 class _Depth:
-    """The largest depth limit under which the drain keeps within `budget` but with probability `overrun`."""
+    """The largest depth limit under which drain and `flush` keep within `budget` but with probability `overrun`."""
 
-    def __init__(self, engine: Engine, budget: float, overrun: float, warnings: list[str]) -> None:
-        self.engine, self.budget, self.allowed, self.warnings = engine, budget, overrun, warnings
-        self.per = "engine" if engine.shared and engine.caps is None else "disk"
-        most = engine.most if self.per == "engine" else max(disk.most for disk in engine.disks)
+    def __init__(self, engine: Engine, budget: float, overrun: float, flush: Law | None, warnings: list[str]) -> None:
+        self.engine, self.budget, self.allowed, self.flush, self.warnings = engine, budget, overrun, flush, warnings
+        self.per = kind(engine)
         self.limit: DepthLimit | None = None
         self.natural = None
         try:
-            self.natural = drain_time(engine)
+            self.natural = drain_time(engine, flush=flush)
         except ValueError as error:
             warnings.append(f"without a limit: {error}")
         self.overrun_without = None if self.natural is None or budget <= 0.0 else self.natural.sf(budget)
         self.feasible = budget > 0.0
         drain = self.natural
         if self.feasible and (self.overrun_without is None or self.overrun_without > overrun):
-            self.feasible = self.overrun_at(1) <= overrun
-            if self.feasible:
-                low, high = 1, most + 1
-                while high - low > 1:
-                    middle = (low + high) // 2
-                    low, high = (middle, high) if self.overrun_at(middle) <= overrun else (low, middle)
-                self.limit = self.of(low)
-            drain = drain_time(engine, self.limit or self.of(1))
+            depth = largest_depth(most(engine), self.overrun_at, overrun)
+            self.feasible = depth is not None
+            self.limit = None if depth is None else self.of(depth)
+            drain = drain_time(engine, self.limit or self.of(1), flush=flush)
         self.method = "none" if drain is None else drain.method
         self.exact = drain is not None and drain.exact
         self.error_bounds = {} if drain is None else {"overrun_probability": drain.error_bounds["sf"]}
@@ -413,39 +430,24 @@ class _Depth:
         self.overrun = None if drain is None or budget <= 0.0 else drain.sf(budget)
 
     def of(self, depth: int) -> DepthLimit:
-        return DepthLimit(depth, per=self.per)  # type: ignore[arg-type]  # one of the two
+        return DepthLimit(depth, per=self.per)
 
     def overrun_at(self, depth: int) -> float:
         """P(T > budget) under the limit."""
-        return drain_time(self.engine, self.of(depth)).sf(self.budget)
+        return drain_time(self.engine, self.of(depth), flush=self.flush).sf(self.budget)
 
     def lead(self) -> float:
         """How long before the stop the limit must begin [s]."""
-        from qtheory.drain import depth_schedule
-        from qtheory.solve import fitted_service
-
         assert self.limit is not None
         if self.natural is None:
             raise ValueError("the lead is not known where the drain without a limit is not")
-        emptied = self.natural.quantile(1.0 - self.allowed / 10.0)
-        if self.per == "engine":
-            engine = self.engine
-            if depth_schedule.refusal(engine) is not None and fitted_service.refusal(engine) is None:
-                engine = fitted_service.fitted(engine)[0]
-            reason = depth_schedule.refusal(engine)
-            if reason is None:
-                try:
-                    found = depth_schedule.lead(engine, self.limit.limit, self.budget, self.allowed, 2.0 * emptied)
-                except ValueError as error:
-                    reason = str(error)
-                else:
-                    if found is not None:
-                        return found
-                    reason = "the limit settles too slowly"
-            self.warnings.append(f"the lead is a bound, the time to drain what was taken before the limit: {reason}")
+        if self.flush is None:
+            found, bound = lead(self.engine, self.limit, self.natural, self.budget, self.allowed)
         else:
-            self.warnings.append("the lead is a bound, the time to drain what was taken before the limit")
-        return emptied
+            found, bound = self.natural.quantile(1.0 - self.allowed / 10.0), "flushes follow the drain"
+        if bound is not None:
+            self.warnings.append(f"the lead is a bound, the time to drain what was taken before the limit: {bound}")
+        return found
 
     def nr_requests(self, queues: int) -> int | None:
         """What to set in the guest for each disk, or None where nothing is to be set."""

@@ -352,6 +352,16 @@ def test_plan_prints_the_library_numbers() -> None:
     assert all(line in text for line in plan.commands)
 
 
+def test_pictures_of_a_drain_and_of_a_plan(tmp_path: Path) -> None:
+    drained, planned = tmp_path / "drain.png", tmp_path / "plan.png"
+    options = ("--drain-budget", "0.06", "--schedule=-0.1:8", "--picture", str(drained))
+    few = ("--disk", "outstanding=12", "--servers", "4", "--service-mean", "0.01")
+    assert "quantile 0.99" in run("drain", *few, *options).stdout
+    done = run("plan", *SATURATED, *PLAN, "--flush", "exponential,mean=0.001", "--picture", str(planned))
+    assert "What to do on an unmodified QEMU:\n1. QMP, before migrate" in done.stdout
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (drained, planned))
+
+
 def test_drain_under_other_throttles() -> None:
     device = qt.Device(servers=16, service=qt.Exponential(mean=0.01))
     engine = qt.Engine([qt.Disk(qt.Closed(32))] * 4, device)
@@ -366,6 +376,10 @@ def test_drain_under_other_throttles() -> None:
         (["plan", *SATURATED, *PLAN, "--ram=-1"], "ram must be a positive finite number, not -1.0"),
         (["drain", *SATURATED, "--schedule=-0.1"], "--schedule must be T:Q,... such as -0.5:32,-0.1:4, not '-0.1'"),
         (["drain", *SATURATED, "--schedule=-1:4", "--rate-limit=5"], "exclude each other"),
+        (["drain", *SATURATED, "--picture", "x.docx"], "docx"),
+        (["drain", *SATURATED, "--picture", "x.png", "--population", "4"], "leave out --population"),
+        (["plan", *SATURATED, *PLAN, "--picture", "/no/such/folder/x.png"], "/no/such/folder/x.png: No such"),
+        (["plan", *SATURATED, *PLAN, "--flush", "slow"], "--flush must name one of"),
     ],
 )
 def test_what_is_wrong_with_a_plan_is_one_line(arguments: list[str], message: str) -> None:

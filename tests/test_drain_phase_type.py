@@ -114,10 +114,10 @@ def test_approximate_drains_against_simulation(engine):
     assert abs(drain.mean - run.mean.value) <= 0.01 * run.mean.value + 3 * run.mean.half_width
 
 
-def test_other_laws_are_drained_by_a_fit_that_is_named():
+def test_other_laws_are_drained_with_the_numbers_of_a_fit_that_is_named():
     engine = one_disk(qt.Lognormal(mean=0.5, scv=2.0), 4, 24, 6.4)
     drain = qt.drain_time(engine)
-    assert (drain.method, drain.exact) == ("fitted_service", False)
+    assert (drain.method, drain.exact) == ("residual_services", False)
     assert "the service law is replaced by" in drain.warnings[-1]
     assert 0.0 < drain.error_bounds["mean"] < 0.1
     run = qt.simulate(engine, 400_000, seed=2).drain

@@ -430,3 +430,14 @@ def test_a_slow_start_is_deleted():
     short = simulate(engine, requests=3000, seed=2)
     assert short.warmup == 1500
     assert any("warm-up used up half" in w for w in short.warnings)
+
+
+def test_how_often_a_drain_is_exceeded_has_an_interval() -> None:
+    engine = qt.Engine([qt.Disk(qt.Poisson(50.0))], qt.Device(servers=1, service=qt.Exponential(mean=0.01)))
+    drain = qt.simulate(engine, 200_000, seed=4).drain
+    for t in (0.0, 0.01, 0.05):
+        assert drain.sf(t).value == pytest.approx(1.0 - float(drain.cdf(t)), abs=1e-12)
+        assert drain.sf(t).covers(0.5 * math.exp(-50.0 * t), half_widths=2.0)
+    assert drain.sf(1e6) == qt.Estimate(0.0, 0.0)
+    with pytest.raises(ValueError, match="t must be"):
+        drain.sf(-1.0)

@@ -82,6 +82,46 @@ def test_the_parts_add_up_to_the_budget():
     assert parts.flush == pytest.approx(0.008)
 
 
+def test_parts_that_are_assumed_are_said():
+    assert "vcpu_stop 1 ms, flush 1 ms for each disk, device_state 55 ms, destination 55 ms" in plan().warnings[0]
+    measured = {"vcpu_stop": 0.001, "flush": 0.001, "device_state": 0.055, "destination": 0.055}
+    assert plan(**measured).warnings == ()
+    assert plan(**measured).parts == plan().parts
+    del measured["flush"]
+    assert plan(**measured).warnings == ("assumed, not measured: flush 1 ms for each disk",)
+
+
+def test_flushes_of_a_law_share_the_part_of_the_drain():
+    law = qt.Lognormal(mean=0.002, scv=2.0)
+    p = plan(flush=law)
+    assert p.parts.flush == 0.0
+    q = p.depth_limit.limit
+    inside, outside = (qt.drain_time(BUSY, qt.DepthLimit(n), flush=law).sf(p.parts.drain) for n in (q, q + 1))
+    assert inside == p.overrun_probability <= 0.01 < outside
+    assert q < plan(flush=0.0).depth_limit.limit
+    assert any("flushes follow the drain" in warning for warning in p.warnings)
+    constant = plan(flush=qt.Deterministic(0.002), precopy=qt.Precopy(8e9, 4e8, 1.2e9, downtime_limit=0.09))
+    fixed = plan(flush=0.002, precopy=qt.Precopy(8e9, 4e8, 1.2e9, downtime_limit=0.09))
+    assert constant.depth_limit == fixed.depth_limit
+
+
+def test_the_timeline(tmp_path):
+    p = plan()
+    above, below = p.plot().axes
+    assert [bar.get_x() for bar in above.patches][: len(p.rounds)] == pytest.approx([one.start for one in p.rounds])
+    free, limited = (line.get_ydata() for line in below.lines[:2])
+    assert free[0] == pytest.approx(128.0)
+    x = below.lines[1].get_xdata()
+    at_stop = float(np.interp(1.0, x, limited))
+    assert at_stop == pytest.approx(p.depth_limit.limit, rel=0.02)
+    path = tmp_path / "plan.svg"
+    p.plot().savefig(path)
+    assert "last ram" in path.read_text() or path.stat().st_size > 10_000
+    apart = plan(qt.Engine([qt.Disk(qt.Closed(32, 0.0), device=qt.Device(4, EXP))] * 4))
+    assert "not followed" in apart.plot().axes[1].get_title(loc="left")
+    assert plan(precopy=qt.Precopy(8e9, 2e9, 1.2e9)).plot().axes
+
+
 def test_the_lead_is_enough_and_not_more():
     p = plan(qt.Engine([qt.Disk(qt.Poisson(1590.0), buffer=128)], qt.Device(16, EXP)), budget=0.25)
     q = p.depth_limit.limit

@@ -58,6 +58,17 @@ class Histogram:
             below[0] = self._cdf[0]
         return np.asarray(np.where(at < 0.0, 0.0, np.interp(at, self._edges, below, left=0.0, right=1.0)))
 
+    def sf(self, t: float) -> Estimate:
+        """Fraction of the samples that are > t [s], linear inside a bin; ValueError without samples."""
+        self._check_sampled()
+        at = int(np.clip(np.searchsorted(self._edges, t, side="right") - 1, -1, len(self._cdf) - 1))
+        if at < 0:
+            return ratio(self._counts.sum(axis=1), self._counts.sum(axis=1))
+        low, high = self._edges[at], self._edges[at + 1]
+        inside = 0.0 if low == 0.0 else max(1.0 - (t - low) / (high - low), 0.0)
+        above = self._counts[:, at + 1 :].sum(axis=1) + inside * self._counts[:, at]
+        return ratio(above, self._counts.sum(axis=1))
+
     def quantile(self, p: float) -> Estimate:
         """Smallest t with P(T <= t) >= p [s]; ValueError unless 0 < p < 1, and without samples."""
         p = probability("p", p)

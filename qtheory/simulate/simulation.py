@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qtheory.arguments import nonnegative
 from qtheory.arrivals import Closed
 from qtheory.engine import Disk, Engine
 from qtheory.result import Estimate, Result
@@ -46,6 +47,10 @@ class DrainSample(Result):
     def cdf(self, t: ArrayLike) -> Floats:
         """P(drain <= t), t in seconds."""
         return self._histogram.cdf(t)
+
+    def sf(self, t: float) -> Estimate:
+        """Fraction of the drains that take longer than t [s]."""
+        return self._histogram.sf(nonnegative("t", t))
 
     def quantile(self, p: float) -> Estimate:
         """Time within which a fraction p of the drains end [s]; ValueError unless 0 < p < 1."""
