@@ -75,9 +75,63 @@ def test_against_simulated_stops(law, servers, outstanding, disks, rate):
     assert abs(found.mean - run.mean()) < found.error_bounds["mean"] * run.mean() + half_width
 
 
+def simulated_together(law, servers, outstanding, disks, rate, stops, seed):
+    """The same before one device, first come, first served: those whose turn is to come go on at their rate."""
+    rng = np.random.default_rng(seed)
+    found = []
+    before = 50.0 * law.mean + 5.0 / rate
+    for _ in range(stops):
+        free = [-before] * servers
+        ends = [[] for _ in range(disks)]
+
+        def serve(t, i, free=free, ends=ends):
+            end = max(t, heapq.heappop(free)) + law.sample(rng, 1)[0]
+            heapq.heappush(free, end)
+            ends[i].append(end)
+
+        first = -before + rng.random(disks) / rate
+        for t, i in sorted((t, k) for k in range(disks) for t in np.arange(first[k], 0.0, 1.0 / rate)):
+            serve(t, i)
+        due = first + np.ceil(-first * rate) / rate
+        left = [outstanding - sum(e > 0.0 for e in ends[i]) for i in range(disks)]
+        now = 0.0
+        for i in range(disks):
+            for _ in range(left[i]):
+                serve(now, i)
+            now = max([now, *ends[i]])
+            passing = []
+            for j in range(i + 1, disks):
+                while due[j] < now and left[j] > 0:
+                    passing.append((due[j], j))
+                    left[j] -= 1
+                    due[j] += 1.0 / rate
+            for t, j in sorted(passing):
+                serve(t, j)
+        found.append(now)
+    return np.sort(found)
+
+
+@pytest.mark.parametrize(("law", "servers", "outstanding", "disks", "rate"), [
+    (qt.Deterministic(0.02), 4, 16, 4, 20.0),
+    (qt.Exponential(mean=0.02), 8, 8, 8, 20.0),
+    (qt.Erlang(phases=4, mean=0.02), 2, 24, 3, 15.0),
+    (qt.Hyperexponential.balanced(mean=0.02, scv=4.0), 4, 24, 4, 10.0),
+])  # fmt: skip
+def test_a_shared_device_against_simulated_stops(law, servers, outstanding, disks, rate):
+    stops = 200
+    e = qt.Engine([qt.Disk(qt.Closed(outstanding))] * disks, qt.Device(2 * servers, law), servers)
+    found = qt.drain_time(e, qt.RateLimit(rate))
+    run = simulated_together(law, servers, outstanding, disks, rate, stops, seed=1)
+    half_width = 2.0 * run.std() / np.sqrt(stops)
+    assert half_width < 0.05 * run.mean()
+    assert abs(found.mean - run.mean()) < found.error_bounds["mean"] * run.mean() + half_width
+    assert abs(found.quantile(0.5) / np.median(run) - 1.0) < found.error_bounds["quantile"]
+    assert abs(found.quantile(0.99) / np.quantile(run, 0.99) - 1.0) < found.error_bounds["quantile"] + 0.05
+
+
 @pytest.mark.parametrize(("e", "throttle", "why"), [
     (engine(qt.Deterministic(0.02)), qt.RateLimit(200.0), "does not bind"),
-    (qt.Engine([qt.Disk(qt.Closed(8))], qt.Device(4, qt.Deterministic(0.02))), qt.RateLimit(50.0), "share a device"),
+    (qt.Engine([qt.Disk(qt.Closed(8))] * 4, qt.Device(4, qt.Deterministic(0.02))), qt.RateLimit(50.0), "does not bind"),
     (qt.Engine([qt.Disk(qt.Poisson(9.0), device=qt.Device(1, qt.Exponential(0.02)))]), qt.RateLimit(5.0), "saturated"),
     (engine(qt.Lognormal(mean=0.02, scv=2.0)), qt.RateLimit(50.0), "not of phase type"),
 ])  # fmt: skip

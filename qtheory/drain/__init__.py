@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qtheory.arguments import count
@@ -97,27 +98,49 @@ def _drained(
         disk_by_disk,
         divided_slots,
         fitted_service,
+        guests_that_wait,
+        joint_chain,
         mixed_service,
+        one_disk,
         phase_type,
         rate_limit,
         separate_devices,
         shared_device,
     )
     from qtheory.solve.fitted_service import fitted
+    from qtheory.stability import check_stable
 
-    reasons = []
     if isinstance(throttle, RateLimit):
         reason = rate_limit.refusal(engine, throttle)
         if reason is not None:
             raise ValueError(f"throttle must not be a qt.RateLimit for this engine: {reason}")
         return rate_limit.drain(engine, throttle)
+    if not isinstance(throttle, DepthLimit):
+        check_stable(engine)
+    elif len(engine.disks) == 1:
+        throttle = DepthLimit(throttle.limit)
+    endless = None
+    if isinstance(throttle, DepthLimit) and engine.hold != "refuse":
+        endless = guests_that_wait.lasting(limited(engine, throttle))
+    if endless is not None:
+        if present is not None and sum(present) < endless.most:
+            raise ValueError(f"population must be None or at least {endless.most}: the limit is always reached")
+        found = _drained(endless, None, None)
+        return replace(found, warnings=(*found.warnings, guests_that_wait.ENDLESS))
+    waits = engine.disks[0].guest_waits and not engine.disks[0].saturated
+    if len(engine.disks) == 1 and (present is None or not waits):
+        engine = one_disk.alone(engine)
     if isinstance(throttle, DepthSchedule):
-        reason = depth_schedule.refusal(engine)
+        reason = depth_schedule.refusal(engine, [limit for _, limit in throttle.steps])
         if reason is None:
             return depth_schedule.drain(engine, throttle)
-        if fitted_service.refusal(engine) or depth_schedule.refusal(fitted(engine)[0]):
-            raise ValueError(f"throttle must not be a qt.DepthSchedule for this engine: {reason}")
-        return fitted_service.drain(engine, throttle, None)
+        if not fitted_service.refusal(engine) and not depth_schedule.refusal(fitted(engine)[0]):
+            return fitted_service.drain(engine, throttle, None)
+        small = joint_chain.schedule_refusal(engine)
+        if small is None:
+            return joint_chain.scheduled(engine, throttle)
+        raise ValueError(f"throttle must not be a qt.DepthSchedule for this engine: {reason}; state by state: {small}")
+    reasons = []
     if throttle is None or throttle.per == "engine":
         for name, refusal, drain in (
             ("shared device", shared_device.refusal, shared_device.drain),
@@ -133,19 +156,22 @@ def _drained(
         if engine.hold == "refuse":
             raise ValueError("throttle must be None for this engine: it refuses at Q; qt.simulate covers it")
         engine = limited(engine, throttle)
-    for name, refuse, drain_devices in (
+    for name, refuse, drain_disks in (
         ("separate devices", separate_devices.refusal, separate_devices.drain),
         ("disk by disk", disk_by_disk.refusal, disk_by_disk.drain),
+        ("guests that wait", guests_that_wait.refusal, guests_that_wait.drain),
+        ("joint chain", joint_chain.refusal, joint_chain.drain),
         ("divided slots", divided_slots.refusal, divided_slots.drain),
         ("delay line", delay_line.refusal, delay_line.drain),
     ):
         reason = refuse(engine)
         if reason is None:
-            if present is not None and len(present) != len(engine.disks):
+            tied = name in ("guests that wait", "joint chain") and engine.shared
+            if present is not None and len(present) != len(engine.disks) and not tied:
                 raise ValueError(
                     f"population must give a number for each of the {len(engine.disks)} disks, not {present!r}"
                 )
-            return drain_devices(engine, present)
+            return drain_disks(engine, present)
         reasons.append(f"{name}: {reason}")
     raise ValueError(f"the drain time of this engine is not known ({'; '.join(reasons)}); qt.simulate covers it")
 

@@ -167,7 +167,7 @@ def refusal(engine: Engine) -> str | None:
             return "requests wait for a slot at a rate curve"
     elif not isinstance(device.service, Exponential):
         servers = min(device.servers, slots)
-        if not _independent(engine) and len(engine.disks) > 1:
+        if not independent(engine) and len(engine.disks) > 1:
             for i, disk in enumerate(engine.disks):
                 if disk.guest_waits and disk.buffer < servers:
                     return (
@@ -190,18 +190,23 @@ def solve(engine: Engine) -> SteadyState:
 
 @lru_cache(maxsize=8)
 def _answer(engine: Engine) -> SteadyState:
-    if len(engine.disks) > 1 and _independent(engine):
+    if len(engine.disks) > 1 and independent(engine):
         return _side_by_side(engine)
+    same = never_full(engine)
+    return _together(engine) if same is None else _losing(same)
+
+
+def never_full(engine: Engine) -> Engine | None:
+    """The engine with losses, where its disks have so much room that nothing would be lost."""
     top = _first_top(engine, _server(engine))
     if _all_open(engine) and len(engine.disks) > 1 and top <= min(disk.buffer for disk in engine.disks):
-        return _never_full(engine)
-    return _together(engine)
+        losing = [replace(disk, full="lost") for disk in engine.disks]
+        return Engine(losing, engine.device, engine.queue_length, engine.hold)
+    return None
 
 
-def _never_full(engine: Engine) -> SteadyState:
-    """Disks with so much room that losing would lose nothing."""
-    losing = [replace(disk, full="lost") for disk in engine.disks]
-    same = Engine(losing, engine.device, engine.queue_length, engine.hold)
+def _losing(same: Engine) -> SteadyState:
+    """Steady state of disks that lose, but for the name of the method."""
     if product_form.refusal(same) is None:
         state = product_form.solve(same)
     elif (reason := phase_type.refusal(same)) is None:
@@ -213,7 +218,7 @@ def _never_full(engine: Engine) -> SteadyState:
     return replace(state, method="guests_that_wait")
 
 
-def _independent(engine: Engine) -> bool:
+def independent(engine: Engine) -> bool:
     """Whether the disks cannot fill the servers together, so that each has its own."""
     servers = min(engine.devices[0].servers or 0, engine.queue_length or math.inf)
     return sum(disk.most for disk in engine.disks) <= servers
@@ -315,11 +320,23 @@ def _like(engine: Engine, device: Device, servers: int) -> Engine:
     return Engine([Disk(Poisson(1.0 / device.service.mean), buffer=2 * servers)], Device(servers, device.service))
 
 
-def _together(engine: Engine) -> SteadyState:
-    """Disks that share the servers."""
+class Shared(NamedTuple):
+    """Disks that share the servers, settled."""
+
+    server: Server
+    leaves: dict[tuple[Arrivals, int, Full], Group]
+    made: list[Group]
+    total: Floats
+    """Law of the requests in the engine and the guests."""
+    chain: PhaseChain | None
+    """Of the total and the phases, where the completion rate does not follow from the number in the engine."""
+
+
+@lru_cache(maxsize=8)
+def shared(engine: Engine) -> Shared:
+    """The total of disks that share the servers, and how many of it wait in the guests."""
     server = _server(engine)
     disks = engine.disks
-    told = (fitted_service.told(server.fitted),) if server.fitted else ()
     kinds: dict[tuple[Arrivals, int, Full], int] = {}
     for disk in disks:
         key = (disk.arrivals, disk.buffer, disk.full)
@@ -333,12 +350,18 @@ def _together(engine: Engine) -> SteadyState:
             )
         leaves = {key: _leaf(of_kind[key], top, server.servers, engine) for key in kinds}
         made = tree([(leaves[key], copies) for key, copies in kinds.items()], top)
-        root = made[-1]
         total, chain = _settled(made, top, server, engine)
         bounded = sum(_circulating(disk) for disk in disks) <= top
         if bounded or total[-1] <= CUT:
-            break
+            return Shared(server, leaves, made, total, chain)
         top *= 2
+
+
+def _together(engine: Engine) -> SteadyState:
+    """Disks that share the servers."""
+    server, leaves, made, total, chain = shared(engine)
+    disks, root = engine.disks, made[-1]
+    told = (fitted_service.told(server.fitted),) if server.fitted else ()
     laws = numbers(made, total)
     states = tuple(_disk_state(d, laws[id(leaves[d.arrivals, d.buffer, d.full])], server) for d in disks)
     pmf = total @ root.law

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -56,10 +56,10 @@ class State(NamedTuple):
     """Phase of each Markovian arrival process."""
 
 
-def refusal(engine: Engine) -> str | None:
+def refusal(engine: Engine, states_at_most: int = MOST_STATES) -> str | None:
     """Why this method cannot answer for `engine`, or None."""
     for i, (disk, device) in enumerate(zip(engine.disks, engine.devices, strict=True)):
-        if _without_end(disk) and engine.hold == "refuse":
+        if waits_without_end(disk) and engine.hold == "refuse":
             return f"disks[{i}] makes its guest wait for room beside refusals at queue_length"
         if device.service is None:
             return "a device is a rate curve"
@@ -67,17 +67,17 @@ def refusal(engine: Engine) -> str | None:
             device.service.phase_type()
         except TypeError as error:
             return str(error)
-    endless = sum(_without_end(disk) for disk in engine.disks)
-    if math.comb(FIRST_CUT + endless, endless) > MOST_STATES:
-        return f"it has more than {MOST_STATES} states"
-    if _orders(engine) > MOST_STATES or _stationary_states(engine) is None:
-        return f"it has more than {MOST_STATES} states"
+    endless = sum(waits_without_end(disk) for disk in engine.disks)
+    if math.comb(FIRST_CUT + endless, endless) > states_at_most:
+        return f"it has more than {states_at_most} states"
+    if _orders(engine) > MOST_STATES or stationary_states(engine, states_at_most) is None:
+        return f"it has more than {states_at_most} states"
     return None
 
 
 def solve(engine: Engine) -> SteadyState:
     """Solve an engine that has few states."""
-    found = _stationary_states(engine)
+    found = stationary_states(engine)
     assert found is not None
     states, pi, most, cut = found
     from qtheory.solve.joint_sojourn import JointSojourn  # which follows a request by the moves below
@@ -90,7 +90,7 @@ def solve(engine: Engine) -> SteadyState:
     flight, busy = 0.0, np.zeros(len(devices))
     phases = _phases(engine)
     for p, state in zip(pi, states, strict=True):
-        present = _present(state, len(disks))
+        present = number_of_each(state, len(disks))
         total[sum(present)] += p
         for i, n in enumerate(present):
             laws[i][n] += p
@@ -136,21 +136,23 @@ def solve(engine: Engine) -> SteadyState:
 
 
 @lru_cache(maxsize=4)
-def _stationary_states(engine: Engine) -> tuple[list[State], NDArray[np.float64], float, float] | None:
+def stationary_states(
+    engine: Engine, states_at_most: int = MOST_STATES
+) -> tuple[list[State], NDArray[np.float64], float, float] | None:
     """All states that can be reached, their stationary law, the largest total, and what was left out; None: too many.
 
     The part of the arrivals left out, times the largest total, bounds what they would add to a mean, nearly: beyond
     that total the law falls off geometrically.
     """
-    without_end = any(_without_end(disk) for disk in engine.disks)
+    without_end = any(waits_without_end(disk) for disk in engine.disks)
     most = max(FIRST_CUT, 2 * engine.most) if without_end else math.inf
     while True:
-        found = _explored(engine, most)
+        found = explored(engine, most, [_at_first(engine)], states_at_most)
         if found is None:
             return None
         states, rows, columns, rates = found
         pi = _stationary(len(states), rows, columns, rates)
-        total = np.array([sum(_present(state, len(engine.disks))) + sum(state.guest) for state in states])
+        total = np.array([sum(number_of_each(state, len(engine.disks))) + sum(state.guest) for state in states])
         left_out = float(pi[total == most].sum())
         if left_out <= CUT:
             mean = float(pi @ total)
@@ -163,10 +165,11 @@ def _stationary_states(engine: Engine) -> tuple[list[State], NDArray[np.float64]
 Explored = tuple[list[State], list[int], list[int], list[float]]
 
 
-def _explored(engine: Engine, most: float) -> Explored | None:
-    """All states that can be reached with up to `most` requests, and the rates between them; None if too many."""
-    number: dict[State, int] = {}
-    states: list[State] = []
+def explored(engine: Engine, most: float, first: Sequence[State], states_at_most: int) -> Explored | None:
+    """All states that are reached from the first, with up to `most` requests, and the rates between them; None if they
+    are too many."""
+    states = list(first)
+    number = {state: at for at, state in enumerate(states)}
     rows: list[int] = []
     columns: list[int] = []
     rates: list[float] = []
@@ -177,17 +180,10 @@ def _explored(engine: Engine, most: float) -> Explored | None:
             states.append(state)
         return number[state]
 
-    devices = 1 if engine.shared else len(engine.disks)
-    nobody = State((0,) * len(engine.disks), (), ((),) * devices, ((),) * devices, (0,) * len(engine.streams))
-    saturated = tuple(i for i, disk in enumerate(engine.disks) for _ in range(_circulating(disk)) if disk.saturated)
-    first = [nobody]
-    for i in saturated:
-        first = [next(after for _, after in _submit(engine, first[0], i))]
-    enter(first[0])
     for at in range(len(engine.disks) * 10**9):  # the list grows while it is walked
         if at == len(states):
             return states, rows, columns, rates
-        if len(states) > MOST_STATES:
+        if len(states) > states_at_most:
             return None
         for rate, after in moves(engine, states[at], most):
             rows.append(at)
@@ -196,9 +192,19 @@ def _explored(engine: Engine, most: float) -> Explored | None:
     raise AssertionError("unreachable")
 
 
+def _at_first(engine: Engine) -> State:
+    """A state that the engine comes back to: empty, but for the requests of saturated disks."""
+    devices = 1 if engine.shared else len(engine.disks)
+    state = State((0,) * len(engine.disks), (), ((),) * devices, ((),) * devices, (0,) * len(engine.streams))
+    for i, disk in enumerate(engine.disks):
+        for _ in range(_circulating(disk) if disk.saturated else 0):
+            state = next(after for _, after in _submit(engine, state, i))
+    return state
+
+
 def moves(engine: Engine, state: State, most: float) -> Iterator[tuple[float, State]]:
     """What can happen next, at which rate."""
-    present = _present(state, len(engine.disks))
+    present = number_of_each(state, len(engine.disks))
     full = sum(present) + sum(state.guest) >= most
     for i, disk in enumerate(engine.disks):
         rate = 0.0 if full else _arrival_rate(disk, present[i] + state.guest[i])
@@ -218,6 +224,16 @@ def moves(engine: Engine, state: State, most: float) -> Iterator[tuple[float, St
                         yield float(arriving) * share * p, after
                 elif arriving > 0.0 and k != j:
                     yield float(arriving) * share, on
+    for rate, after, finished in servings(engine, state):
+        if finished is None:
+            yield rate, after
+        else:
+            for p, again in _finished(engine, after, finished):
+                yield rate * p, again
+
+
+def servings(engine: Engine, state: State) -> Iterator[tuple[float, State, int | None]]:
+    """What the servers do next, at which rate: a change of phase, or a request of the disk named leaves its server."""
     phases = _phases(engine)
     for d, serving in enumerate(state.served):
         for (i, phase), copies in Counter(serving).items():
@@ -226,21 +242,20 @@ def moves(engine: Engine, state: State, most: float) -> Iterator[tuple[float, St
             rest.remove((i, phase))
             for to in np.flatnonzero(change[phase]):
                 moved = tuple(sorted((*rest, (i, int(to)))))
-                yield copies * float(change[phase, to]), state._replace(served=_put(state.served, d, moved))
+                yield copies * float(change[phase, to]), state._replace(served=_put(state.served, d, moved)), None
             if leave[phase] > 0.0:
                 freed = state._replace(served=_put(state.served, d, tuple(rest)))
-                for p, after in _finished(engine, freed, i % len(phases)):
-                    yield copies * float(leave[phase]) * p, after
+                yield copies * float(leave[phase]), freed, i % len(phases)
 
 
 def joins(engine: Engine, state: State, most: float) -> Iterator[tuple[float, State]]:
     """How a request can be accepted next, marked by a code beyond those of the disks, at which rate."""
     disks = len(engine.disks)
-    present = _present(state, disks)
+    present = number_of_each(state, disks)
     full = sum(present) + sum(state.guest) >= most
 
     def accept(state: State, i: int) -> Iterator[tuple[float, State]]:
-        return _settle(engine, state._replace(line=(*state.line, i + disks)))
+        return settle(engine, state._replace(line=(*state.line, i + disks)))
 
     for i, disk in enumerate(engine.disks):
         rate = _arrival_rate(disk, present[i] + state.guest[i])
@@ -260,7 +275,7 @@ def joins(engine: Engine, state: State, most: float) -> Iterator[tuple[float, St
             rest = list(serving)
             rest.remove((i, phase))
             if leave > 0.0:
-                for p, settled in _settle(engine, state._replace(served=_put(state.served, d, tuple(rest)))):
+                for p, settled in settle(engine, state._replace(served=_put(state.served, d, tuple(rest)))):
                     if _submits_again(engine, settled, i):
                         for q, after in _submit_again(engine, settled, i, i + disks):
                             yield copies * leave * p * q, after
@@ -268,7 +283,7 @@ def joins(engine: Engine, state: State, most: float) -> Iterator[tuple[float, St
 
 def _finished(engine: Engine, state: State, i: int) -> Iterator[tuple[float, State]]:
     """After a request of disk i has left: successors start, and its guest may submit again."""
-    for p, settled in _settle(engine, state):
+    for p, settled in settle(engine, state):
         if not _submits_again(engine, settled, i):
             yield p, settled
             continue
@@ -284,18 +299,18 @@ def _submits_again(engine: Engine, state: State, i: int) -> bool:
 def _submit_again(engine: Engine, state: State, i: int, code: int) -> Iterator[tuple[float, State]]:
     """The guest of disk i submits what it has held back; the request goes by `code`."""
     taken = state._replace(guest=_put(state.guest, i, max(state.guest[i] - 1, 0)))
-    yield from _settle(engine, taken._replace(line=(*taken.line, code)))
+    yield from settle(engine, taken._replace(line=(*taken.line, code)))
 
 
 def _submit(engine: Engine, state: State, i: int) -> Iterator[tuple[float, State]]:
     """A request of disk i comes: into the line, or to wait in the guest while the buffer is full."""
-    if _present(state, len(engine.disks))[i] >= engine.disks[i].buffer:
+    if number_of_each(state, len(engine.disks))[i] >= engine.disks[i].buffer:
         yield 1.0, state._replace(guest=_put(state.guest, i, state.guest[i] + 1))
     else:
-        yield from _settle(engine, state._replace(line=(*state.line, i)))
+        yield from settle(engine, state._replace(line=(*state.line, i)))
 
 
-def _settle(engine: Engine, state: State) -> Iterator[tuple[float, State]]:
+def settle(engine: Engine, state: State) -> Iterator[tuple[float, State]]:
     """Free slots and servers are taken; each way in which the phases may fall, with its probability."""
     disks = len(engine.disks)
     in_flight = Counter(code % disks for queue in state.queues for code in queue)
@@ -307,7 +322,7 @@ def _settle(engine: Engine, state: State) -> Iterator[tuple[float, State]]:
             d = 0 if engine.shared else i
             queues = _put(state.queues, d, (*state.queues[d], code))
             line = state.line[:place] + state.line[place + 1 :]
-            yield from _settle(engine, state._replace(line=line, queues=queues))
+            yield from settle(engine, state._replace(line=line, queues=queues))
             return
     for d, queue in enumerate(state.queues):
         device = engine.device or engine.devices[d]
@@ -316,7 +331,7 @@ def _settle(engine: Engine, state: State) -> Iterator[tuple[float, State]]:
             for phase in np.flatnonzero(alpha):
                 serving = tuple(sorted((*state.served[d], (queue[0], int(phase)))))
                 started = state._replace(queues=_put(state.queues, d, queue[1:]), served=_put(state.served, d, serving))
-                for p, after in _settle(engine, started):
+                for p, after in settle(engine, started):
                     yield float(alpha[phase]) * p, after
             return
     yield 1.0, state
@@ -355,7 +370,7 @@ def _coming(engine: Engine, state: State) -> Iterator[tuple[int, float]]:
             yield i, share * float(stream.process.D1[j].sum())
 
 
-def _without_end(disk: Disk) -> bool:
+def waits_without_end(disk: Disk) -> bool:
     """Whether any number of the disk's requests may wait in its guest."""
     return not isinstance(disk.arrivals, Closed) and disk.full == "wait"
 
@@ -364,7 +379,7 @@ def _circulating(disk: Disk) -> int:
     return disk.arrivals.outstanding if isinstance(disk.arrivals, Closed) else 0
 
 
-def _present(state: State, disks: int) -> list[int]:
+def number_of_each(state: State, disks: int) -> list[int]:
     """Requests of each disk in the system."""
     present = [0] * disks
     for code in (*state.line, *(code for queue in state.queues for code in queue)):

@@ -109,8 +109,8 @@ def refusal(engine: Engine) -> str | None:
     states = order * chain.most
     if states > MOST_STATES:
         return f"{order} phases of arrivals times {chain.most} of the servers are more than {MOST_STATES} states"
-    reach = _reach(engine, chain.law, chain.servers) or engine.most
-    levels = chain.servers + max(min(reach, engine.most) - min(disk.most for disk in engine.disks), FEW_LEVELS)
+    longest = reach(engine, chain.law, chain.servers) or engine.most
+    levels = chain.servers + max(min(longest, engine.most) - min(disk.most for disk in engine.disks), FEW_LEVELS)
     if levels * states**3 > MOST_WORK or levels * states**2 > MOST_NUMBERS:
         return f"{levels} totals of {states} phases of arrivals and servers are too many"
     return None
@@ -175,9 +175,14 @@ class BurstyChain:
     """Whether the split is matched to the disks' own chains."""
 
     @classmethod
-    def of(cls, engine: Engine, limit: int | None = None) -> BurstyChain:
-        """Solve the chain of an engine that is not refused, with at most `limit` slots."""
-        servers = PhaseChain.unsolved(engine, limit, _reach)
+    def of(cls, engine: Engine, limit: int | None = None, beyond: int = 0) -> BurstyChain:
+        """Solve the chain of an engine that is not refused, with at most `limit` slots; totals `beyond` all likely."""
+
+        def farther(engine: Engine, law: PhaseType, servers: int) -> int | None:
+            longest = reach(engine, law, servers)
+            return None if longest is None else longest + beyond
+
+        servers = PhaseChain.unsolved(engine, limit, farther)
         together = bursts_of(engine) == "together"
         chain = cls(engine, servers, Split.of(engine.disks, len(servers.number.ratios), together=together), []).solved()
         if together:
@@ -234,6 +239,11 @@ class BurstyChain:
         if n <= self.servers.servers or self.servers.number.constant:
             return n
         return max(self.servers.servers + 1, int(self._run[n]) + 1)
+
+    @property
+    def top(self) -> int:
+        """Largest total that is followed."""
+        return self.servers.number.constant + self.split.most
 
     @cached_property
     def whole(self) -> PhaseChain:
@@ -431,7 +441,7 @@ def _compact(matrix: Any) -> Rates:
     return matrix if isinstance(matrix, np.ndarray) else np.asarray(matrix.toarray())
 
 
-def _reach(engine: Engine, law: PhaseType, servers: int) -> int | None:
+def reach(engine: Engine, law: PhaseType, servers: int) -> int | None:
     """Largest total that can matter; None: all."""
     if any(disk.saturated for disk in engine.disks):
         return None
