@@ -33,7 +33,7 @@ from qtheory.stability import check_stable
 Floats = NDArray[np.float64]
 ROUNDING = 1e-10
 ENDLESS = "the limit lets less through than comes: in the long run the guests' backlog grows without end"
-MEASURED: dict[str, float] = {}
+MEASURED = {"mean": 0.05, "quantile": 0.05}
 UNMEASURED = "no error was measured here: compare with qt.simulate"
 
 

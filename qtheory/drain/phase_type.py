@@ -56,8 +56,6 @@ LEAST_SF = 1e-3
 SHARED = "how the disks share the line is approximated, and the error not measured yet"
 ABSOLUTE = f"probabilities below {LEAST_SF:g} are right to within {ERROR:g} only, by inversion of a transform"
 
-MEASURED: dict[str, dict[str, float]] = {}
-
 
 def refusal(engine: Engine) -> str | None:
     """Why this method cannot answer for `engine`, or None."""
