@@ -127,6 +127,7 @@ def test_several_guests_that_wait(name, law):
     assert found.method in ("guests_that_wait", "disk_by_disk")
     same(found, joint_chain.drain(e, None), 5e-3 if found.method == "guests_that_wait" else 1e-7)
     assert found.exact == (found.method == "disk_by_disk")
+    assert found.exact or found.warnings
     if name in ("beside losses", "closed"):
         schedule = qt.DepthSchedule([(-1.5, 2), (-0.6, 1)])
         found = qt.drain_time(e, schedule)

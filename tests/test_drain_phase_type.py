@@ -128,7 +128,7 @@ def test_other_laws_are_drained_with_the_numbers_of_a_fit_that_is_named():
 
 
 def test_what_no_chain_covers_is_refused():
-    own = [qt.Disk(qt.Poisson(1.0), buffer=4, device=qt.Device(1, H2))] * 2
+    own = [qt.Disk(qt.Poisson(1.0), buffer=40, device=qt.Device(1, H2))] * 4
     with pytest.raises(ValueError, match="phase type: each disk has its own device"):
         qt.drain_time(qt.Engine(own, queue_length=3))
     with pytest.raises(ValueError, match="population must be a number that the engine has at times, not 12"):
