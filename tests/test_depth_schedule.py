@@ -131,7 +131,7 @@ def test_other_laws_by_a_fit():
     e = engine(qt.Lognormal(mean=0.5, scv=2.0), qt.Disk(qt.Poisson(3.0), buffer=8))
     schedule = qt.DepthSchedule([(-0.5, 2)])
     found = qt.drain_time(e, schedule)
-    assert (found.method, found.exact) == ("residual_services", False)
+    assert (found.method, found.exact) == ("fitted_service", False)
     run = qt.simulate_stops(e, schedule, 40_000)
     assert abs(found.mean - run.mean.value) < 0.02 * run.mean.value + 2 * run.mean.half_width
 

@@ -64,4 +64,4 @@ def test_a_phase_type_law_is_not_fitted():
 def test_what_it_cannot_do_is_named():
     own = [qt.Disk(qt.Poisson(1.0), device=qt.Device(1, LAWS["gamma"]))] * 2
     with pytest.raises(ValueError, match="fitted_service: each disk has its own device"):
-        qt.solve(qt.Engine(own, queue_length=3))
+        qt.solve(qt.Engine(own, queue_length=3), "fitted_service")

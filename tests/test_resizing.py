@@ -171,9 +171,9 @@ def test_what_fulfils_itself() -> None:
     never: dict[str, Any] = {"probe": 1.0, "hold": 1, "dead_band": 0.0}
     mean = mean_field(Estimated(gain=1.0, window=1, start=16, **never), EIGHT_SERVERS, 60)
     roots = np.sqrt(mean)
-    assert (np.diff(mean) >= 2).all()
-    # √Q grows by ¼ a period; the rule's whole numbers lose at most half a slot of it
-    assert 0.15 * 60 <= roots[-1] - roots[0] <= 0.25 * 60
+    assert (np.diff(mean) >= 1).all()
+    # √Q grows by ⅙ a period; the rule's whole numbers lose less than a slot of it, near 1/(2 √Q)
+    assert 60 / 6 - (1.0 / (2.0 * roots)).sum() <= roots[-1] - roots[0] <= 60 / 6
     for start in (1, 5, 12, 1000):
         least = mean_field(Estimated(window=10**6, start=start, **never), EIGHT_SERVERS, 60)
         if start <= 8:

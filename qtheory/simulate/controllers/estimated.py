@@ -1,26 +1,26 @@
 """The integer rule with what an engine can measure of itself: completions and latencies.
 
-A rule Q' = f(X · latency), f(a) about g a + ½ √(g a) with a gain g, is a map from Q to Q', because the rate X and the
+A rule Q' = f(X · latency), f(a) about g a + ⅓ √(g a) with a gain g, is a map from Q to Q', because the rate X and the
 latency R depend on Q. In the mean, for saturated guests on one device with completion rates μ(n), which never fall
 while μ(n)/n never rises: X = μ(Q), R = Q/μ(Q) by Little's law, and a request that does not wait takes S = 1/μ(1).
 
 **The mean latency fulfils itself.** X R = Q, whatever the device: with f(a) = a every Q is a fixed point and noise
-makes Q a random walk; with a margin Q' > Q always: √Q grows by ¼ a period with the margin ½ √Q, Q by the factor g with
+makes Q a random walk; with a margin Q' > Q always: √Q grows by ⅙ a period with the margin ⅓ √Q, Q by the factor g with
 a gain. It winds up to the cap and says nothing about the device.
 
 **The latency without waiting does not.** a(Q) = μ(Q) S rises with Q, up to C = S max μ, so Q' = f(a(Q)) is a monotone
 map bounded by f(C). On C servers a(Q) = min(Q, C): above C the next Q is f(C), in one step, with derivative 0; below
 it Q' = f(Q) > Q wherever f(Q) > Q, so that f(C) is the only fixed point, reached after log(C/Q)/log g periods. Without
-a gain f(Q) = Q for Q < 4, where ½ √Q is less than a slot, and such a Q fulfils itself: the gain is needed.
+a gain f(Q) = Q for Q < 9, where ⅓ √Q is less than a slot, and such a Q fulfils itself: the gain is needed.
 
 **A latency that is too small by the factor θ** gives Q' = f(θ min(Q, C)). With θ g > 1 that still grows, to f(θ C).
-**With θ g < 1 it collapses**: Q' < Q where √Q > ½ √(θ g)/(1 − θ g), down to a few slots, whatever C. So a least latency
+**With θ g < 1 it collapses**: Q' < Q where √Q > ⅓ √(θ g)/(1 − θ g), down to a few slots, whatever C. So a least latency
 that is kept for ever is fatal when the device slows down by more than g, and its window must end.
 
 **But a window that ends is the mean latency again**: at a constant Q > C the least of the means in it is R(Q), and Q
 winds up as before, by f in a window. The way out is to look: in one period of so many let Q be φ Q. For φ Q <= C that
 shows S and leads to f(C); for φ Q > C it shows φ Q/max μ and leads to f(φ Q), which is less than Q, by a factor next
-to g φ, where g φ + ½ √(g φ/Q) < 1. So g φ < 1 brings Q back to f(C) from anywhere, by a factor a look; and g must
+to g φ, where g φ + ⅓ √(g φ/Q) < 1. So g φ < 1 brings Q back to f(C) from anywhere, by a factor a look; and g must
 exceed what the least of several noisy means is too small by, about √(2 ln w) times its coefficient of variation in a
 window of w. Looking costs at most 1 − φ of a period's throughput; it takes the time to shrink to φ Q and then the
 latencies looked for, so a period should last several R(Q), and the first half of a look does not count. The congestion
