@@ -64,7 +64,7 @@ OwnOption = Annotated[bool, typer.Option("--own-devices", help="Each disk has a 
 QueueOption = Annotated[int | None, typer.Option("--queue-length", help="Requests submitted at once; none: no limit.")]
 HoldOption = Annotated[str, typer.Option("--hold", help="Where the rest is: ring, engine or refuse.")]
 SharesOption = Annotated[
-    str, typer.Option("--shares", help="fifo, equal, rings, load, linux, weights 3:1, or caps 4,4,8.")
+    str, typer.Option("--shares", help="fifo, equal, rings, load, linux, weights as 3:1, or caps as 4,4,8.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FormatOption = Annotated[str | None, typer.Option("--format", help="The trace's format; none: found from its content.")]
@@ -204,6 +204,7 @@ def size(
     _check_picture(picture)
     if asked:
         limits["drain_probability"] = drain_probability
+        disk_counts = _numbers("--counts", counts)
 
         def engine_on(device: Device) -> Engine:
             own = _engine(disk, device, own_devices, None, hold, "fifo")
@@ -223,15 +224,18 @@ def size(
         _print_optimum(optimum(device), as_json, intervals)
         engine = engine_on(device)
         if picture is not None:
-            curve = qt.sizing_curve(engine, _numbers("--counts", counts), **limits)
+            curve = qt.sizing_curve(engine, disk_counts, **limits)
             curve.plot().savefig(picture)
         return
     engine = _engine(disk, _device(servers, service_mean, service, fio), own_devices, None, hold, "fifo")
     lengths = sorted({round(first * (last / first) ** (i / 24)) for i in range(25)})
     if shares != "fifo":
         divided = _shares(shares)
-        lengths = [q for q in lengths if q >= shortest(divided, len(engine.disks))]
-        engine = Engine(engine.disks, engine.device, lengths[-1] if lengths else None, engine.hold, divided)
+        least = shortest(divided, len(engine.disks))
+        if last < least:
+            raise ValueError(f"--to must be at least {least}, a slot for each disk, not {last}")
+        lengths = [q for q in lengths if q >= least]
+        engine = Engine(engine.disks, engine.device, last, engine.hold, divided)
     points = qt.queue_length_sweep(engine, lengths, drain_probability=drain_probability)
     if as_json:
         _print_json([point.to_dict() for point in points])
@@ -256,7 +260,8 @@ def size(
     print(text_table(header, rows))
     for warning in dict.fromkeys(w for point in points for w in point.warnings):
         print(f"warning: {warning}")
-    print(f"method {points[0].method}, exact: {points[0].exact}")
+    methods = ", ".join(dict.fromkeys(point.method for point in points))
+    print(f"method {methods}, exact: {all(point.exact for point in points)}")
 
 
 @app.command(epilog=f"Example: qtheory drain {ENGINE_EXAMPLE} --depth-limit 1")

@@ -85,6 +85,9 @@ def test_size_shows_a_row_for_each_queue_length() -> None:
     assert throughputs == sorted(throughputs)
     text = run("size", *DISKS, *DEVICE, "--from", "1", "--to", "8").stdout
     assert "throughput [1/s]" in text
+    assert "method product_form, exact: True" in text
+    divided = run("size", *DISKS, *DEVICE, "--from", "8", "--to", "9", "--shares", "equal").stdout
+    assert "method separate_devices, divided_slots, exact: False" in divided
 
 
 def test_simulate_reproduces() -> None:
@@ -329,6 +332,8 @@ def test_size_prints_the_optimum(tmp_path: Path) -> None:
     (("--picture", "x.png"), "--picture needs a limit"),
     (("--max-loss", "2"), "max_throughput_loss must lie"),
     (("--max-wait", "0.99"), "--max-wait must be PROBABILITY,SECONDS"),
+    (("--max-loss", "0.1", "--counts", "a"), "--counts must be numbers separated by commas"),
+    (("--shares", "equal", "--to", "3"), "--to must be at least 4, a slot for each disk"),
 ])  # fmt: skip
 def test_size_refuses_in_one_line(wrong: tuple[str, ...], words: str) -> None:
     done = run("size", *DISKS, *DEVICE, *wrong)

@@ -136,6 +136,18 @@ def test_general_service_against_simulation(law: qt.Law) -> None:
     assert abs(drain.quantile(0.99) - truth.value) <= truth.half_width + drain.error_bounds["quantile"] * truth.value
 
 
+def test_more_servers_than_are_ever_busy() -> None:
+    """Buffers far beyond what the device can have: how many are likely must not decide how many rates there are."""
+    laws = EXP, qt.Erlang(phases=1, mean=EXP.mean)
+    one, same = (
+        qt.solve(qt.Engine([disk(40.0, 200, device=qt.Device(servers=64, service=law))] * 2, queue_length=90))
+        for law in laws
+    )
+    assert same.method == "delay_line"
+    assert same.throughput == pytest.approx(one.throughput, rel=1e-4)
+    assert same.mean_wait == pytest.approx(one.mean_wait, rel=1e-2)
+
+
 def test_exponential_phases_are_exponential_service() -> None:
     """Erlang of one phase is not of the class Exponential: the isolated device must give the same rates."""
     laws = EXP, qt.Erlang(phases=1, mean=EXP.mean)

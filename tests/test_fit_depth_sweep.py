@@ -138,6 +138,14 @@ def test_nothing_tells_the_spread():
         fit.uncertainty(lambda device: device.capacity)
 
 
+@pytest.mark.parametrize(("answer", "error"), [(float("nan"), ValueError), (None, TypeError)])
+def test_an_answer_must_be_a_number(answer, error):
+    """Such as the queue length where none is feasible."""
+    fit = qt.fit_depth_sweep([1, 1, 2, 2, 4, 4], [100.0, 101.0, 190.0, 193.0, 310.0, 305.0])
+    with pytest.raises(error, match="what the question answers must be a number"):
+        fit.uncertainty(lambda device: answer, 10)
+
+
 def test_a_queue_length_with_its_interval():
     """A ratio of two rates is told to √(2/3) = 0.8 %: the interval is between one and four times that to each side."""
     fit = qt.fit_depth_sweep(*noisy(3, 0.01, 4))

@@ -71,7 +71,7 @@ def test_returning_slots_keep_the_split() -> None:
     rates, held = simulated([5, 11], by_routing(returning(1.0, [0.5, 0.5])), 20.0, 2)
     assert held == [5, 11]
     assert rates == pytest.approx([5 / 1e-3, 11 / 4e-3], rel=0.02)
-    with pytest.raises(ValueError, match="rates must lead"):
+    with pytest.raises(ValueError, match="routing must let slots of every disk reach"):
         throughputs(SLOTS, SERVICES, returning(1.0, [0.5, 0.5]))
 
 
@@ -169,6 +169,11 @@ def test_all_slots_are_held(disks: list[tuple[float, float]], stay: float) -> No
     ("slots >= batch", lambda: in_batches(4, SERVICES, 5)),
     ("no more than the 4 slots", lambda: turnaround(4, SERVICES, [5000.0, 1.0])),
     (r"routing\[0\] must sum to 1", lambda: throughputs(4, SERVICES, [[0.5, 0.4], [0.5, 0.5]])),
+    ("routing must be a square with a row for each", lambda: throughputs(4, SERVICES, 0.5)),
+    ("held must have one number for each of the 2 disks", lambda: wandering([4], SERVICES, 0.1)),
+    ("held must be at least two slots", lambda: wandering([1, 0], SERVICES, 0.1)),
+    ("left must lie strictly between 0 and 1", lambda: wandering([2, 2], SERVICES, 2.0)),
+    ("completions must have one rate for each", lambda: turnaround(4, SERVICES, [1.0])),
 ])  # fmt: skip
 def test_bad_input(words: str, ask: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=words):

@@ -516,3 +516,20 @@ def test_committed_assignments_are_within_the_stated_error() -> None:
     for row in rows:
         model, simulated, half = (float(row[name]) for name in ("model_us", "simulated_us", "half_width_us"))
         assert abs(model - simulated) - half <= SERIES_ERROR * simulated
+
+
+@pytest.mark.parametrize("shares", ["rings", qt.Weights([1.0, 1.0, 1.0])])
+def test_proportional_shares_of_equal_disks_are_equal_shares(shares: Any) -> None:
+    for slots in (8, 11, 40):
+        divided, equal = (qt.host_budget([own(3, 4, shares=s)] * 3, slots=slots) for s in (shares, "equal"))
+        assert divided.queue_lengths == equal.queue_lengths
+
+
+def test_weights_go_with_their_disks() -> None:
+    device = qt.Device(servers=4, service=qt.Exponential(mean=1e-3))
+    disks = [qt.Disk(qt.Poisson(500.0), buffer=32, device=device)] * 3
+    engine = qt.Engine(disks, queue_length=6, shares=qt.Weights([1.0, 4.0, 1.0]))
+    a = qt.assign_iothreads(engine, cpu_time=qt.Exponential(mean=1e-4), threads=1)
+    assert engine.caps == (1, 4, 1)
+    assert a.mean_responses[0] == pytest.approx(a.mean_responses[2])
+    assert a.mean_responses[1] < a.mean_responses[0]

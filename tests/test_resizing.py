@@ -129,7 +129,8 @@ def test_shrink_time_from_a_stationary_number() -> None:
     assert law.mean == pytest.approx(float(pmf @ given_n), rel=1e-12)
     assert law.population_pmf.sum() == pytest.approx(1.0, rel=1e-12)
     assert qt.shrink_time(engine, 12).mean == 0.0
-    assert qt.shrink_time(engine, 6, in_flight=12).mean == pytest.approx(6 / 4000.0, rel=1e-12)
+    for in_flight in (12, 12.0):
+        assert qt.shrink_time(engine, 6, in_flight=in_flight).mean == pytest.approx(6 / 4000.0, rel=1e-12)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="in_flight must be at most 12"):
         qt.shrink_time(engine, 6, in_flight=13)
     with pytest.raises(ValueError, match="simulate_resizing covers it"):
@@ -353,11 +354,12 @@ def test_plot_and_dict() -> None:
     ({"changes": [qt.Change(1.0, [1], slowdown=2.0)]}, "must slow down all disks"),
     ({"changes": [qt.Change(1.0, arrivals=qt.Poisson(1.0))]}, "must not have arrivals: those of disks\\[1\\]"),
     ({"service": "drawn"}, "service must be left out"),
+    ({"engine": qt.Engine([qt.Disk(qt.Closed(4))], FOUR, 8, shares="linux")}, "shares must be 'fifo', 'equal' or caps"),
 ])  # fmt: skip
 def test_bad_input_is_refused(given: dict[str, Any], message: str) -> None:
     engine = qt.Engine([qt.Disk(qt.Poisson(10.0)), qt.Disk(qt.Closed(4))], FOUR)
     with pytest.raises(ValueError, match=message):
-        qt.simulate_resizing(engine, **{"controller": Constant(1), "horizon": 1.0, **given})
+        qt.simulate_resizing(**{"engine": engine, "controller": Constant(1), "horizon": 1.0, **given})
 
 
 @pytest.mark.parametrize(("given", "message"), [
@@ -375,3 +377,8 @@ def test_unlimited_queue_is_the_steady_engine_without_one() -> None:
     run = qt.simulate_resizing(engine, lambda seen: None, horizon=1.0)
     assert run.in_flight == pytest.approx([64.0] * 10)
     assert run.between().queue_length == math.inf
+
+
+def test_mean_field_needs_rates() -> None:
+    with pytest.raises(ValueError, match="rates must have at least one rate"):
+        mean_field(Constant(3), [], 4)

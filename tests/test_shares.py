@@ -186,3 +186,10 @@ def test_shares_that_are_none_of_these() -> None:
         app, ["solve", "--disk", "rate=1", "--servers", "1", "--service-mean", "1", "--shares", "a"]
     )
     assert "--shares must be one of fifo, equal" in str(done.exception)
+
+
+def test_what_linux_promises_before_own_devices_is_refused_in_words() -> None:
+    device = qt.Device(servers=1, service=qt.Exponential(mean=1e-3))
+    engine = qt.Engine([qt.Disk(qt.Closed(64), device=device)] * 4, queue_length=16, shares="linux")
+    with pytest.raises(ValueError, match="shares 'linux' promise the disks more than Q slots together"):
+        qt.optimal_queue_length(engine, max_throughput_loss=0.05)

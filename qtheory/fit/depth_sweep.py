@@ -112,7 +112,7 @@ class FittedDevice(Result):
 
     def resampled(self, number: int = 100, seed: int = 1) -> Iterator[Device]:
         """Devices refitted to the runs, each moved by a factor drawn anew."""
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(count("seed", seed, least=0))
         depths = np.asarray(self.depths, dtype=float)
         _, copies = np.unique([depth for depth, _ in self._runs], return_counts=True)
         for _ in range(count("number", number)):

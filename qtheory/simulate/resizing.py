@@ -26,6 +26,7 @@ from qtheory.arguments import count, nonnegative, positive, probability, real, s
 from qtheory.arrivals import MAP, Closed, Poisson
 from qtheory.engine import Engine
 from qtheory.result import Estimate, Result
+from qtheory.shares import follow_length
 from qtheory.simulate.batch_means import ratio
 from qtheory.simulate.draws import Draws, Recorded, Replay, Streamed, Stretch
 from qtheory.simulate.replay import replayed
@@ -296,8 +297,8 @@ def simulate_resizing(
     trace, speedup, service
         Recorded arrivals, as for `qt.simulate`; what a detached disk recorded is left out.
 
-    Raises ValueError for an argument out of range, a change that does not fit the engine, and a controller that
-    returns no queue length.
+    Raises ValueError for an argument out of range, other shares that follow Q, a change that does not fit the engine,
+    and a controller that returns no queue length.
 
     Examples
     --------
@@ -315,6 +316,8 @@ def simulate_resizing(
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
     if not callable(controller):
         raise TypeError(f"controller must be a function of an Observation, not {controller!r}")
+    if engine.shares != "equal" and follow_length(engine.shares):
+        raise ValueError(f"shares must be 'fifo', 'equal' or caps where a controller sets Q, not {engine.shares!r}")
     period, seed = positive("period", period), count("seed", seed, least=0)
     plan = _checked(engine, changes)
     warnings: list[str] = []

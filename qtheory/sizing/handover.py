@@ -55,7 +55,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qtheory.arguments import count, nonnegative, positive, sequence
+from qtheory.arguments import count, nonnegative, positive, probability, sequence
 from qtheory.laws.arrays import probabilities
 from qtheory.markov.gth import gth
 
@@ -68,7 +68,10 @@ def throughputs(slots: int, service_means: Sequence[float], routing: ArrayLike) 
     Raises ValueError where slots of some disk cannot reach another's: the split then stays as it began.
     """
     services, moves = _checked(service_means, routing)
-    visits = gth(moves) if len(moves) > 1 else np.ones(1)
+    try:
+        visits = gth(moves) if len(moves) > 1 else np.ones(1)
+    except ValueError:
+        raise ValueError(f"routing must let slots of every disk reach every other's, not {moves.tolist()}") from None
     return count("slots", slots) * visits / float(visits @ services)
 
 
@@ -101,9 +104,13 @@ def wandering(held: Sequence[float], service_means: Sequence[float], left: float
     """
     services = _means(service_means)
     numbers = [nonnegative(f"held[{i}]", n) for i, n in enumerate(sequence("held", held))]
+    if len(numbers) != len(services):
+        raise ValueError(f"held must have one number for each of the {len(services)} disks, not {len(numbers)}")
+    if sum(numbers) < 2.0:
+        raise ValueError(f"held must be at least two slots together, not {list(held)}")
     rates = np.array(numbers) / services
     others = rates.sum() - 1.0 / services  # completions while a slot of disk i lies
-    moved = nonnegative("left", left) * rates[0] * rates[1:]
+    moved = probability("left", left) * rates[0] * rates[1:]
     away, back = float((moved / others[0]).sum()), float((moved / others[1:]).sum())
     return back - away, back + away
 
@@ -146,6 +153,8 @@ def turnaround(slots: int, service_means: Sequence[float], completions: Sequence
     """How long [s] a slot is held beyond its service, the same for all disks, if all slots are always held."""
     services = _means(service_means)
     rates = [positive(f"completions[{i}]", x) for i, x in enumerate(sequence("completions", completions))]
+    if len(rates) != len(services):
+        raise ValueError(f"completions must have one rate for each of the {len(services)} disks, not {len(rates)}")
     busy = sum(x * s for x, s in zip(rates, services, strict=True))
     if busy > count("slots", slots):
         raise ValueError(f"completions must need no more than the {slots} slots, not {busy:.4g}")
@@ -159,8 +168,7 @@ def _means(service_means: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _checked(service_means: Sequence[float], routing: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    services = _means(service_means)
-    moves = np.array([probabilities(f"routing[{i}]", row) for i, row in enumerate(np.asarray(routing, dtype=float))])
-    if moves.shape != (len(services),) * 2:
-        raise ValueError(f"routing must be a square of {len(services)} rows, not of shape {moves.shape}")
-    return services, moves
+    services, moves = _means(service_means), np.asarray(routing, dtype=float)
+    if moves.shape != (len(services),) * 2 or not len(services):
+        raise ValueError(f"routing must be a square with a row for each of the {len(services)} disks, not {routing!r}")
+    return services, np.array([probabilities(f"routing[{i}]", row) for i, row in enumerate(moves)])

@@ -42,6 +42,7 @@ from qtheory.arguments import choice, count, sequence
 from qtheory.engine import Engine
 from qtheory.engines import LINUX_AIO_MAX_EVENTS, THREAD_POOL_MAX_THREADS
 from qtheory.result import Result
+from qtheory.shares import shortest
 from qtheory.sizing.optimum import ROUNDING, least, optimal_queue_length, throughput
 from qtheory.sizing.sweep import with_queue_length
 
@@ -65,8 +66,8 @@ class HostBudget(Result):
     sufficient : bool
         Whether all get what they want.
     queue_lengths : tuple of int or None
-        The division, 0 for a thread pool; None when there is not even a slot for each engine (for each disk, with equal
-        shares).
+        The division, 0 for a thread pool; None when there is not even a slot for each engine, or each disk where
+        slots are divided.
     throughput_losses : tuple of float
         Of each engine at its queue length, relative to no limit; empty without a division.
     throughput_loss : float or None
@@ -149,8 +150,8 @@ def host_budget(
     choice("when_short", when_short, ("throughput", "fairness"))
     workers = count("thread_pool", thread_pool, least=0)
 
-    kinds = {engine: Supply(engine, workers) for engine in dict.fromkeys(members)}
-    optima = {engine: optimal_queue_length(engine, max_throughput_loss=loss) for engine in kinds}
+    optima = {engine: optimal_queue_length(engine, max_throughput_loss=loss) for engine in dict.fromkeys(members)}
+    kinds = {engine: Supply(engine, workers, optimum.upper) for engine, optimum in optima.items()}
     supplies = [kinds[engine] for engine in members]
     wanted = tuple(kinds[engine].used(optima[engine].lower) for engine in members)
     sufficient = sum(wanted) <= budget
@@ -182,7 +183,7 @@ def host_budget(
     warnings = [w for z in optima.values() for w in z.warnings]
     if not sufficient:
         warnings.insert(0, f"{budget} slots are fewer than the {sum(wanted)} wanted: " + (
-            "not even one for each engine, or each disk with equal shares" if given is None
+            "not even one for each engine, or each disk where slots are divided" if given is None
             else "what is lost is more than what was allowed"
         ))  # fmt: skip
     if given is not None and not sufficient and sum(constant) > sum(rates) * (1.0 + ROUNDING):
@@ -208,14 +209,13 @@ def host_budget(
 
 
 class Supply:
-    """Throughput of one engine against its slots."""
+    """Throughput of one engine against its slots, up to `last`, the longest queue that makes a difference."""
 
-    def __init__(self, engine: Engine, workers: int) -> None:
-        self.engine, self.workers = engine, workers
-        fewest = len(engine.disks) if engine.shares == "equal" else 1
+    def __init__(self, engine: Engine, workers: int, last: int) -> None:
+        self.engine, self.workers, self.last = engine, workers, last
+        fewest = shortest(engine.shares, len(engine.disks))
         self.first = 0 if workers else fewest
         self.useless = max(workers, fewest - 1) if workers else 0
-        self.last = len(engine.disks) * max(d.most for d in engine.disks) if engine.shares == "equal" else engine.most
         self.solved: dict[int, float] = {}
         self.full = throughput(with_queue_length(engine, None))
         self.one_line = cache(self._one_line)

@@ -41,6 +41,7 @@ from qtheory.arrivals import Poisson
 from qtheory.engine import Engine
 from qtheory.laws import Exponential, Law, Mixture, law_of
 from qtheory.result import Result
+from qtheory.shares import Weights
 from qtheory.sizing.optimum import ROUNDING
 from qtheory.solve import solve
 from qtheory.stations import mg1
@@ -176,8 +177,9 @@ class Guest:
         longest: tuple[float, float] | None,
     ) -> None:
         self.engine, self.minimize, self.most, self.longest = engine, minimize, most, longest
-        caps = engine.shares if isinstance(engine.shares, tuple) else (0,) * len(engine.disks)
-        disks = list(zip(engine.disks, laws, caps, strict=True))
+        shares = engine.shares.weights if isinstance(engine.shares, Weights) else engine.shares
+        own = (0,) * len(engine.disks) if isinstance(shares, str) else shares
+        disks = list(zip(engine.disks, laws, own, strict=True))
         self.kinds = list(dict.fromkeys(disks))
         self.kind_of = tuple(self.kinds.index(disk) for disk in disks)
         self.laws = tuple(law for _, law, _ in self.kinds)
@@ -202,8 +204,10 @@ class Guest:
         first = list(itertools.accumulate(counts, initial=0))
         if counts not in self.states:
             chosen = [kind for kind, c in zip(self.kinds, counts, strict=True) for _ in range(c)]
-            if not isinstance(shares, str):
-                shares = tuple(cap for *_, cap in chosen)
+            if isinstance(shares, Weights):
+                shares = Weights([weight for *_, weight in chosen])
+            elif not isinstance(shares, str):
+                shares = tuple(int(cap) for *_, cap in chosen)
             at = Engine([disk for disk, *_ in chosen], self.engine.device, slots, self.engine.hold, shares)
             self.states[counts] = solve(at)
         state = self.states[counts]

@@ -208,7 +208,15 @@ def optimal_queue_length(
     if all(limit is None for limit in asked):
         raise ValueError("max_throughput_loss, max_delay_probability, max_wait_quantile, drain_budget or maximize "
                          "must be given: without any, every queue length will do")  # fmt: skip
-    return _answer(engine, limits, maximize)
+    try:
+        return _answer(engine, limits, maximize)
+    except ValueError as error:
+        if engine.shares != "linux" or engine.shared:
+            raise
+        raise ValueError(
+            "shares 'linux' promise the disks more than Q slots together, unless N divides Q and Q >= 4 N, and who "
+            "gets them is not solved before a device each: take shares='equal', or qt.simulate at each Q"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,10 @@ def shrink_time(engine: Engine, queue_length: int, *, in_flight: int | None = No
         number = station_population(engine.disks, rates)
         pmf, rounding = shared_device.taken(number.pmf, slots), number.rounding
     else:
-        if count("in_flight", in_flight, least=0) > slots:
+        present = count("in_flight", in_flight, least=0)
+        if present > slots:
             raise ValueError(f"in_flight must be at most {slots}, what can be submitted, not {in_flight!r}")
-        pmf, rounding = np.zeros(in_flight + 1), 0.0
+        pmf, rounding = np.zeros(present + 1), 0.0
         pmf[-1] = 1.0
     # what is within the limit waits for nothing
     beyond = np.append(pmf[: limit + 1].sum(), pmf[limit + 1 :])

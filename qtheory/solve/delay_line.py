@@ -28,7 +28,7 @@ from qtheory.solve.sojourn import LineThenDevice, Sojourn
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
 
 Floats = NDArray[np.float64]
-ROUNDS = 200
+ROUNDS = 100
 AGREEMENT = 3e-4
 """Of the devices' rates from one round to the next, at numbers more likely than this."""
 FALLS = 0.7

@@ -67,7 +67,7 @@ def isolated(device: Device, rates: Floats, law: Floats, most: int) -> tuple[Pha
     first, last = int(known[0]), int(known[-1])
     between = rates[first:last] * law[first + 1 : last + 1] / law[first:last]
     coming = between[np.clip(np.arange(most) - first, 0, last - first - 1)]
-    chain = PhaseChain.unsolved(_alone(device, most), None, lambda *_: None)
+    chain = PhaseChain.unsolved(_alone(device, most), None, lambda *_: most)
     chain = chain.solved([np.full(len(at), rate) for at, rate in zip(chain.accepting, coming, strict=True)])
     pmf = chain.pmf[1:]
     known = np.flatnonzero(pmf > RARE)

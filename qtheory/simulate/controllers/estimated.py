@@ -44,7 +44,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from qtheory.arguments import count, nonnegative, positive, real
+from qtheory.arguments import count, nonnegative, positive, real, sequence
 from qtheory.simulate.controllers.known import ruled
 from qtheory.simulate.resizing import Controller, Observation
 
@@ -165,7 +165,9 @@ def mean_field(controller: Controller, rates: Sequence[float], steps: int, *, pe
     up. ValueError when it returns None, and for arguments out of range.
     """
     steps, period = count("steps", steps), positive("period", period)
-    speeds = [positive(f"rates[{n}]", rate) for n, rate in enumerate(rates)]
+    speeds = [positive(f"rates[{n}]", rate) for n, rate in enumerate(sequence("rates", rates))]
+    if not speeds:
+        raise ValueError("rates must have at least one rate")
     most = len(speeds)
     lengths: list[int] = []
     in_flight = 0

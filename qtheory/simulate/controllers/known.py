@@ -59,7 +59,7 @@ class Known:
     >>> from qtheory.simulate.resizing import Observation
     >>> four = Observation(0.0, 0.0, None, 0.0, 0, (True,) * 4 + (False,) * 12, (256,) * 16, np.empty(0), np.empty(0))
     >>> Known(latency=1e-3, rate=1e3, separate=True)(four)
-    43
+    42
     """
 
     latency: float
