@@ -49,8 +49,8 @@ from qtheory.sizing.sweep import with_queue_length
 from qtheory.stability import check_stable
 
 SERVICE = 1e-3
-SEEDS = 8
-FEWEST, MOST = 50_000, 200_000
+SEEDS = 5
+FEWEST, MOST = 80_000, 320_000
 """Requests of a run, of which the first fifth is deleted."""
 RESOLVED = 1.0 / 15.0
 """Largest half-width, as a part of the limit."""
@@ -134,7 +134,7 @@ def _shared() -> Iterator[Cell]:
                 disk, label = qt.Disk(qt.Closed(k, think_time=max(think, SERVICE)), buffer=k), load
             else:
                 disk, label = qt.Disk(qt.Closed(k), buffer=k), load
-            questions = (*LOSSES, *(DELAYS if load == 0.5 else ()), *(DRAINS if load in (0.9, "saturated") else ()))
+            questions = (*LOSSES, *(DELAYS if load == 0.5 else ()), *(DRAINS if load == "saturated" or c == 1 else ()))
             yield Cell("shared", f"N={n} K={k} c={c} {name} {label}", _engine([disk] * n, c, law), questions)
 
 
