@@ -44,6 +44,7 @@ from scipy.stats import t as student
 
 import qtheory as qt
 from qtheory.shares import follow_length, shortest
+from qtheory.sizing.closed_forms import one_line
 from qtheory.sizing.optimum import least
 from qtheory.sizing.sweep import with_queue_length
 from qtheory.stability import check_stable
@@ -58,9 +59,8 @@ LEAST_WITHIN = {"loss": 0.9, "other": 0.9}
 MOST_EXCESS = 0.01
 STATED_OFF = {"line, open": (-0.05, 0.41), "": (-0.05, 0.05)}
 RESULTS = Path(__file__).with_name("results") / "sizing_by_simulation.csv"
-COLUMNS = (
-    "kind,case,asked,limit,end,method,theory,simulated,natural,value_at_theory,half_width,requests,monotone,within"
-)
+COLUMNS = "kind,case,asked,limit,end,method,theory,closed,simulated,natural,value_at_theory,half_width,requests,monotone"
+COLUMNS += ",within"
 
 
 Key: TypeAlias = tuple[str, str, str, str]
@@ -295,6 +295,7 @@ def rows(cell: Cell, done: set[Key]) -> Iterator[dict[str, Any]]:
             "requests": SEEDS * requests,
             "monotone": int(monotone),
             "within": int(abs(theory - truth) <= max(1.0, 0.05 * truth)),
+            "closed": closed_form(engine, question),
         }
 
 
@@ -323,7 +324,20 @@ def report(found: list[dict[str, str]]) -> bool:
             text += f"; loss at most {excess(most):+.2%} beyond the limit ({most['case']}, {most['limit']})"
             enough &= excess(most) <= MOST_EXCESS
         print(text + "".join(f"\n    not as stated: {row}" for row in beyond))
+    forms = [(int(row["closed"]), int(row["simulated"]), row["case"], row["limit"]) for row in found if row["closed"]]
+    far = max(forms, key=lambda form: abs(form[0] / form[1] - 1.0), default=None)
+    print(f"closed form: {sum(abs(a - b) <= max(1.0, 0.05 * b) for a, b, *_ in forms)} of {len(forms)}, furthest {far}")
     return enough
+
+
+def closed_form(engine: qt.Engine, question: Question) -> int | str:
+    """The closed form for equal saturated disks of one server each; elsewhere nothing."""
+    disk, law = engine.disks[0], engine.laws[0]
+    if engine.shared or not disk.saturated or engine.devices[0].servers != 1 or question.asked != "throughput loss":
+        return ""
+    assert law is not None
+    n, k = len(engine.disks), disk.most
+    return math.ceil(one_line(disks=n, requests=k, loss=question.limit, scv=law.scv))
 
 
 def off(row: dict[str, str]) -> float:
