@@ -59,8 +59,8 @@ LEAST_WITHIN = {"loss": 0.9, "other": 0.9}
 MOST_EXCESS = 0.01
 STATED_OFF = {"line, open": (-0.05, 0.41), "": (-0.05, 0.05)}
 RESULTS = Path(__file__).with_name("results") / "sizing_by_simulation.csv"
-COLUMNS = "kind,case,asked,limit,end,method,theory,closed,simulated,natural,value_at_theory,half_width,requests,monotone"
-COLUMNS += ",within"
+COLUMNS = "kind,case,asked,limit,end,method,theory,closed,simulated,natural,value_at_theory,half_width,requests"
+COLUMNS += ",monotone,within"
 
 
 Key: TypeAlias = tuple[str, str, str, str]
