@@ -38,13 +38,13 @@ def test_ends_are_as_near_as_stated() -> None:
 
 
 def test_no_throughput_is_lost_beyond_the_limit_and_a_hundredth() -> None:
-    losses = [row for row in FOUND if row["asked"] == "throughput loss"]
+    losses = [row for row in FOUND if row["asked"] == "throughput loss" and row["value_at_theory"]]
     assert max(float(row["value_at_theory"]) - float(row["limit"]) for row in losses) <= 0.01
 
 
 @pytest.mark.parametrize("kind", sorted({cell.kind for cell in grid.cells()}))
 def test_theory_still_answers_what_the_table_says(kind: str) -> None:
-    rows = [row for row in FOUND if row["kind"] == kind]
+    rows = [row for row in FOUND if row["kind"] == kind and row["value_at_theory"]]
     for row in sorted(rows, key=lambda row: (row["method"].split(",")[0] not in QUICK, int(row["theory"])))[:3]:
         engine, question = ASKED[grid.key(row)]
         best = qt.optimal_queue_length(engine, **question.limits())

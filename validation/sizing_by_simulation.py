@@ -45,7 +45,7 @@ from scipy.stats import t as student
 import qtheory as qt
 from qtheory.shares import follow_length, shortest
 from qtheory.sizing.closed_forms import one_line
-from qtheory.sizing.optimum import least
+from qtheory.sizing.optimum import UNSOLVED, least
 from qtheory.sizing.sweep import with_queue_length
 from qtheory.stability import check_stable
 
@@ -267,8 +267,12 @@ def rows(cell: Cell, done: set[Key]) -> Iterator[dict[str, Any]]:
         try:
             best = qt.optimal_queue_length(engine, **question.limits())
             theory, method = best.upper if rises else best.lower, best.method
+            unsolved = best.binds_upper == UNSOLVED and theory > best.upper
+            refused = unsolved and best.warnings[0]
         except ValueError as error:
-            theory, method = 0, f"refused: {error}"
+            refused = str(error)
+        if refused:
+            theory, method = first - 1, f"refused: {refused}"
         last = sum(disk.most for disk in engine.disks) * (len(engine.disks) if follow_length(engine.shares) else 1)
         requests = FEWEST
         while True:
@@ -290,7 +294,7 @@ def rows(cell: Cell, done: set[Key]) -> Iterator[dict[str, Any]]:
             "theory": theory,
             "simulated": truth,
             "natural": int(natural),
-            "value_at_theory": f"{values.mean():.5f}",
+            "value_at_theory": "" if refused else f"{values.mean():.5f}",
             "half_width": f"{half_width:.5f}",
             "requests": SEEDS * requests,
             "monotone": int(monotone),
@@ -310,17 +314,19 @@ def report(found: list[dict[str, str]]) -> bool:
         share = sum(row["within"] == "1" for row in rows) / max(len(rows), 1)
         enough &= share >= wanted
         print(f"{name}: {share:.1%} of {len(rows)} within a slot or 5 %, stated at least {wanted:.0%}")
-    for kind, asked in sorted({(row["kind"], row["asked"]) for row in counted}):
+    print(f"{sum(not row['value_at_theory'] for row in found)} that theory refused to answer for")
+    for kind, asked in sorted({(row["kind"], row["asked"]) for row in counted if row["value_at_theory"]}):
         rows = [row for row in counted if (row["kind"], row["asked"]) == (kind, asked)]
         within = sum(row["within"] == "1" for row in rows)
-        worst = max(rows, key=lambda row: abs(off(row)))
+        answered = [row for row in rows if row["value_at_theory"]]
+        worst = max(answered, key=lambda row: abs(off(row)))
         text = f"{kind + ', ' + asked:34} {within:3} of {len(rows):3} within, furthest "
         text += f"{worst['theory']} for {worst['simulated']} ({worst['case']}, {worst['limit']})"
         low, high = STATED_OFF.get(kind, STATED_OFF[""])
-        beyond = [row for row in rows if row["within"] == "0" and not low <= off(row) <= high]
+        beyond = [row for row in answered if row["within"] == "0" and not low <= off(row) <= high]
         enough &= not beyond
         if asked == "throughput loss":
-            most = max(rows, key=excess)
+            most = max(answered, key=excess)
             text += f"; loss at most {excess(most):+.2%} beyond the limit ({most['case']}, {most['limit']})"
             enough &= excess(most) <= MOST_EXCESS
         print(text + "".join(f"\n    not as stated: {row}" for row in beyond))
