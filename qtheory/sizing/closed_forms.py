@@ -75,7 +75,7 @@ def one_line(*, disks: int, requests: int | None, loss: float, scv: float = 1.0)
         return 1.0
     served = n * (1.0 - epsilon)
     waiting = None if requests is None else (requests - 1) / variability
-    found = served + variability * (_exponential(n, waiting, epsilon) - served)
+    found = variability * _exponential(n, waiting, epsilon) + (1.0 - variability) * served
     return max(found, 1.0) if requests is None else min(max(found, 1.0), float(n * requests))
 
 
