@@ -10,6 +10,13 @@ A device idles while n_i = 0, so the loss is ε when P(n_i = 0 | Σ = Q) = ε. C
 As K → ∞, p is geometric, m = (1 − ε)/ε, and this is exactly Q = (N − 1)(1 − ε)/ε: linear in N, with slope 19 for 5 %.
 A finite K bends it: with K ε² small p is half a normal law and the slope is about √(2K/π), whatever ε.
 
+Service that is not exponential, of scv c_s², is taken to its scale. Near saturation the number at a device moves like
+Brownian motion, reflected where it idles, whose variance grows with c_s² t: in numbers and times c_s² as large it is
+that of exponential service (Harrison and Reiman 1981). Beyond the 1 − ε in service a disk has Q/N − (1 − ε) waiting at
+its device, out of K − 1; so both are divided by c_s², the Q of exponential service found, and taken back:
+
+    Q(K, c_s²) = N (1 − ε) + c_s² [Q(1 + (K − 1)/c_s², 1) − N (1 − ε)].
+
 **A share of its own.** A disk keeps its c servers busy with c slots, if slots were free at once. A slot is held for the
 turnaround δ longer than the device works, which takes X δ more (Little's law): c + X δ, the bandwidth-delay product.
 
@@ -41,20 +48,44 @@ from scipy.special import ndtri
 from qtheory import arguments
 from qtheory.arguments import count, nonnegative, positive
 
+ENDLESS = 1e6
+"""Waiting requests of a disk beyond which there is no end to them."""
 
-def one_line(*, disks: int, requests: int | None, loss: float) -> float:
+LEAST_WAITING = 7.0
+"""Waiting requests of a disk, on the scale of exponential service, up to which more variability was simulated."""
+
+
+def one_line(*, disks: int, requests: int | None, loss: float, scv: float = 1.0) -> float:
     """Q for a loss of `loss`, one FIFO line before saturated devices of one server; a real number to round up.
 
-    `requests` is what each disk keeps outstanding (K); None: without end. ValueError for arguments out of range.
+    `requests` is what each disk keeps outstanding (K); None: without end. `scv` is that of the service times, 1 if
+    they are exponential; otherwise the answer is approximate (`validation/sizing_by_simulation.py`), and not given for
+    a few requests of very irregular service. ValueError for arguments out of range.
     """
     n, epsilon = count("disks", disks), arguments.probability("loss", loss)
-    if requests is None:
-        return max((n - 1) * (1.0 - epsilon) / epsilon, 1.0)
-    k = count("requests", requests)
+    variability = positive("scv", scv)
+    if requests is not None:
+        requests = count("requests", requests)
+    if requests is not None and variability > max(1.0, (requests - 1) / LEAST_WAITING):
+        raise ValueError(
+            f"scv must be at most 1, or a {LEAST_WAITING:g}th of requests - 1 = {requests - 1}, not {scv!r}: so few "
+            "requests do not see so much variability"
+        )
     if n == 1:
         return 1.0
-    present = np.arange(k + 1)
-    weights = np.concatenate([[0.0], np.cumsum(np.log1p(-np.arange(k) / k))])
+    served = n * (1.0 - epsilon)
+    waiting = None if requests is None else (requests - 1) / variability
+    found = variability * _exponential(n, waiting, epsilon) + (1.0 - variability) * served
+    return max(found, 1.0) if requests is None else min(max(found, 1.0), float(n * requests))
+
+
+def _exponential(n: int, waiting: float | None, epsilon: float) -> float:
+    """Q for exponential service and 1 + `waiting` requests a disk, not necessarily whole."""
+    if waiting is None:
+        return (n - 1) * (1.0 - epsilon) / epsilon
+    k = 1.0 + min(waiting, ENDLESS)
+    present = np.arange(math.floor(k) + 1)
+    weights = np.concatenate([[0.0], np.cumsum(np.log1p(-present[:-1] / k))])
 
     def law(tilt: float) -> NDArray[np.float64]:
         height = weights + tilt * present
@@ -71,7 +102,7 @@ def one_line(*, disks: int, requests: int | None, loss: float) -> float:
     m = float(p @ present)
     v = float(p @ (present - m) ** 2)
     skew = float(p @ (present - m) ** 3)
-    return min(max(n * m + v / (2.0 * m) - m / 2.0 - skew / (2.0 * v), 1.0), float(n * k))
+    return n * m + v / (2.0 * m) - m / 2.0 - skew / (2.0 * v)
 
 
 def own_share(*, servers: int, throughput: float, turnaround: float = 0.0) -> float:
