@@ -489,3 +489,24 @@ def test_simulation_has_the_last_word() -> None:
         losses.append(1.0 - run.throughput.value / 8000.0)
     assert losses[0] < 0.05 + 0.005
     assert losses[1] > 0.05
+
+
+def test_a_rate_curve_that_falls_is_not_verified() -> None:
+    device = qt.Device(curve=(1000.0, 1900.0, 1500.0, 1700.0, 900.0, 1500.0, 1600.0))
+    engine = qt.Engine([qt.Disk(qt.Closed(16), buffer=16)], device, hold="ring")
+    z = qt.optimal_queue_length(engine, max_throughput_loss=0.05)
+    assert not z.verified
+    assert any("does not only fall" in warning for warning in z.warnings)
+
+
+def test_guests_that_wait_bound_the_queue_from_below() -> None:
+    engine = qt.Engine([qt.Disk(qt.Poisson(2.0), 16, "wait")], qt.Device(4, qt.Exponential(mean=1.0)), hold="ring")
+    z = qt.optimal_queue_length(engine, max_throughput_loss=0.05)
+    assert (z.queue_length, z.binds_lower, z.verified) == (3, "guests that would wait without end", True)
+
+
+@pytest.mark.parametrize(("value", "error"), [(math.nan, ValueError), ("x", TypeError)])
+def test_what_is_maximized_must_be_a_number(value: object, error: type[Exception]) -> None:
+    engine = qt.Engine([qt.Disk(qt.Poisson(2.0), 16)], qt.Device(4, qt.Exponential(mean=1.0)), hold="ring")
+    with pytest.raises(error, match=r"maximize\(state\) must be a number"):
+        qt.optimal_queue_length(engine, maximize=lambda state: value)  # type: ignore[arg-type, return-value]

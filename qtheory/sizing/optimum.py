@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from qtheory.arguments import positive, probability, sequence
+from qtheory.arguments import positive, probability, real, sequence
 from qtheory.drain import drain_survival, drain_time
 from qtheory.engine import Engine
 from qtheory.laws import Exponential
@@ -39,6 +39,7 @@ from qtheory.sizing.closed_forms import one_line
 from qtheory.sizing.sensitivity import Sensitivity, sensitivity
 from qtheory.sizing.sweep import with_disks, with_queue_length
 from qtheory.solve import choose, solve
+from qtheory.stability import check_stable
 
 if TYPE_CHECKING:
     from qtheory.drain.drain_law import DrainTime
@@ -96,7 +97,8 @@ class OptimalQueueLength(Result):
         upper one less than the smallest possible Q when every Q is too much.
     binds_lower, binds_upper : str
         What binds there: "throughput loss", "delay probability", "wait quantile", "drain", "power", or the natural ends
-        "one request", "a slot for each disk", "requests outstanding", and UNSOLVED where no longer queue was tried.
+        "one request", "a slot for each disk", "guests that would wait without end", "requests outstanding", and
+        UNSOLVED where no longer queue was tried.
     feasible : bool
         Whether lower <= upper.
     most_disks : int
@@ -243,6 +245,10 @@ class Search:
         self.first = shortest(engine.shares, len(engine.disks))
         self.last, self.end = self._solved(max(self._enough(), self.first))
         self.natural = "a slot for each disk" if follow_length(engine.shares) else "one request"
+        check_stable(with_queue_length(engine, None))
+        stable = least(self._stable, self.first, self.last, self.first)
+        if stable > self.first:
+            self.first, self.natural = stable, "guests that would wait without end"
         self.unsolved: dict[int, str] = {}
         self.solve = cache(solve)
         self.unlimited = cache(lambda: throughput(with_queue_length(engine, None), self.solve))
@@ -256,6 +262,13 @@ class Search:
     def at(self, q: int) -> Engine:
         """The engine with Q = q."""
         return with_queue_length(self.engine, q)
+
+    def _stable(self, q: int) -> bool:
+        try:
+            check_stable(self.at(q))
+        except ValueError:
+            return False
+        return True
 
     def state(self, q: int) -> SteadyState:
         """The engine with Q = q, solved."""
@@ -391,6 +404,15 @@ class Search:
             return False
         return drain.value(q) + max(float(beyond[min(q, len(beyond) - 1)]), 0.0) <= drain.limit
 
+    def _turns(self) -> list[int]:
+        """Queue lengths at which the rate curve of a shared device is highest, and lowest from there on."""
+        curve = (self.engine.device.curve if self.engine.device is not None else None) or ()
+        if not curve:
+            return []
+        peak = int(np.argmax(curve))
+        turns = [peak + 1, peak + 1 + int(np.argmin(curve[peak:]))]
+        return [q for q in turns if self.first <= q <= self.last]
+
     def against(self) -> list[str]:
         """What was taken for granted and not borne out, in words: solutions, and the directions of the constraints."""
         breaches = [
@@ -398,6 +420,9 @@ class Search:
             for q, error in sorted(self.unsolved.items())
         ]
         for c in self.constraints:
+            if c.name == "throughput loss":
+                for q in self._turns():
+                    c.value(q)
             values = [value for _, value in sorted(self.seen[c.name].items())]
             steps = [b - a if c.rises else a - b for a, b in pairwise(values)]
             if any(step < -ROUNDING for step in steps):
@@ -510,7 +535,7 @@ def _answer(engine: Engine, limits: Limits, maximize: Objective | None) -> Optim
     if maximize is not None:
         objective = power if maximize == "power" else maximize
         assert callable(objective)
-        q = best(lambda q: objective(search.state(q)), search.lower, upper)
+        q = best(lambda q: real("maximize(state)", objective(search.state(q))), search.lower, upper)
     neighbours = [x for x in (q - 1, q + 1) if search.floor <= x <= search.last]
     met = {x: all(c.holds(x) for c in search.constraints) for x in (*neighbours, q)}
     breaches = search.against()
@@ -571,12 +596,12 @@ def _infeasible(
     bounds: Mapping[str, float] = state.error_bounds
     n, most_disks = len(search.engine.disks), _most_disks(search)
     words = (
-        f"no queue length meets all limits: the {search.binds_lower} needs at least {search.lower}"
+        f"no queue length meets all limits: it must be at least {search.lower} ({search.binds_lower})"
         if search.lower <= search.last
         else f"no queue length up to {search.last} ({search.end}) is long enough for the {search.binds_lower}"
     )
     if upper < search.last:
-        words += f", the {binds_upper} allows at most {upper}"
+        words += f", and at most {upper} ({binds_upper})"
     return OptimalQueueLength(
         method=state.method,
         exact=exact,
