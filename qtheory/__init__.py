@@ -6,8 +6,9 @@ stop waits, `simulate` for the trace-driven check of both. The package reads in 
 
 from qtheory import engines, stations
 from qtheory.arrivals import IPP, MAP, MMPP, Closed, Marked, Poisson, fit_map, mmpp2
-from qtheory.drain import DepthLimit, DepthSchedule, RateLimit, drain_time
+from qtheory.drain import DepthLimit, DepthSchedule, FinishInTime, RateLimit, drain_time
 from qtheory.drain.bounds import DrainBound, drain_bound
+from qtheory.drain.finish_in_time import finish_in_time
 from qtheory.drain.latency_bounds import LatencyBounds, histogram_bounds, little_bounds
 from qtheory.drain.optimal_control import OptimalLimits, optimal_limits, random_stop_limit
 from qtheory.engine import Device, Disk, Engine
@@ -70,6 +71,7 @@ __all__ = [
     "Erlang",
     "Estimate",
     "Exponential",
+    "FinishInTime",
     "Gamma",
     "Histogram",
     "Hyperexponential",
@@ -100,6 +102,7 @@ __all__ = [
     "drain_bound",
     "drain_time",
     "engines",
+    "finish_in_time",
     "fit_depth_sweep",
     "fit_engine",
     "fit_fio",

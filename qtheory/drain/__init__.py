@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qtheory.arguments import count
-from qtheory.drain.throttle import DepthLimit, DepthSchedule, RateLimit
+from qtheory.drain.throttle import DepthLimit, DepthSchedule, FinishInTime, RateLimit
 from qtheory.engine import Engine
 from qtheory.laws import Law, law_of
 
 if TYPE_CHECKING:
     from qtheory.drain.drain_law import DrainTime
 
-__all__ = ["DepthLimit", "DepthSchedule", "RateLimit", "drain_survival", "drain_time", "limited"]
+__all__ = ["DepthLimit", "DepthSchedule", "FinishInTime", "RateLimit", "drain_survival", "drain_time", "limited"]
 
 
 def drain_time(

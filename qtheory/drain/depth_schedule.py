@@ -163,7 +163,7 @@ class Transient:
 
     def slots_under(self, limit: int | None) -> int:
         """Requests taken at most under the limit."""
-        return min(limit or self.slots, self.slots)
+        return self.slots if limit is None else min(limit, self.slots)
 
     def under(self, limit: int | None, law: Law) -> Law:
         """`law` at the moment when the limit becomes `limit`."""
