@@ -12,11 +12,14 @@ It is the class-blind case of `FinishInTime`, which looks at the request as well
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from qtheory.arguments import positive, probability
 from qtheory.arrivals import Closed
 from qtheory.drain import drain_time
+from qtheory.drain.drain_law import DrainTime
 from qtheory.drain.throttle import DepthSchedule
 from qtheory.engine import Device, Disk, Engine
 from qtheory.laws import Mixture
@@ -54,13 +57,9 @@ def finish_in_time(engine: Engine, budget: float, drain_probability: float = 0.9
     if not engine.shared or engine.caps is not None or engine.hold == "refuse":
         raise ValueError("engine must have one shared device, one line, and not refuse at Q")
     device = _device(engine)
-    times: dict[int, float] = {0: 0.0}
 
     def time(depth: int) -> float:
-        if depth not in times:
-            guest = Disk(Closed(depth), buffer=depth)
-            times[depth] = drain_time(Engine([guest], device, engine.queue_length)).quantile(p)
-        return times[depth]
+        return _full(device, engine.queue_length, depth).quantile(p)
 
     top = _deepest(engine)
     if time(top) <= budget:
@@ -73,6 +72,12 @@ def finish_in_time(engine: Engine, budget: float, drain_probability: float = 0.9
     limits = [least, *depths[:-1]]
     steps = {budget - time(depth): limit for depth, limit in zip(depths, limits, strict=True)}
     return DepthSchedule(sorted(steps.items()))
+
+
+@lru_cache(maxsize=1024)
+def _full(device: Device, queue_length: int | None, depth: int) -> DrainTime:
+    """Drain of so many requests."""
+    return drain_time(Engine([Disk(Closed(depth), buffer=depth)], device, queue_length))
 
 
 def _device(engine: Engine) -> Device:

@@ -84,15 +84,15 @@ class FinishInTime:
     A request at the head of its disk's ring is taken if what was taken before it leaves it time. With
     `knows="request"` the service times are known at admission, by the size of the request, say, and so is when it will
     be done: no drain then exceeds the budget. With `knows="disk"` only the law of each disk's service is known: with p
-    requests taken on c servers, M and V the sums of the means and the variances of their service, a request of mean m
-    and variance v will be done after
+    requests taken on c servers, M and V the sums of the means and the variances of their service, a request begins
+    after a wait of
 
-        mean      M (p - c + 1)^+ / (p c) + m,
-        variance  V (p - c + 1)^+ / (p c²) + v,
+        mean M (p - c + 1)^+ / (p c)  and variance V (p - c + 1)^+ / (p c²),
 
-    and it is taken if the gamma law with these moments (Wilson and Hilferty, 1931) leaves it later than stop + budget
-    with a probability of at most (1 - probability) over the servers of all devices: as many requests may be the late
-    one. A ring is taken from in order, so that what waits holds back what is behind it in its ring, but no other disk.
+    and it is taken if E[W] + √((w - E[W])² + (q - m)²) + m <= time left + budget, w the quantile of the gamma law with
+    these moments (Wilson and Hilferty, 1931), q and m the quantile and mean of its service, both at 1 - probability
+    over the servers of all devices: as many requests may be the late one. A ring is taken from in order, so that what
+    waits holds back what is behind it in its ring, but no other disk.
 
     Parameters
     ----------

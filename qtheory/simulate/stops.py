@@ -135,7 +135,7 @@ def simulate_stops(
     else:
         steps = []
     settle = positive("settle", _settling(engine) if settle is None else settle)
-    law = None if flush is None else law_of(flush, "flush")
+    flushes = None if flush is None else law_of(flush, "flush")
 
     # numba loads here
     from qtheory.simulate.stops_kernel import Gate, StopBooks
@@ -157,16 +157,19 @@ def simulate_stops(
     elif isinstance(throttle, DepthLimit):
         limits = np.where(acts > 0, np.minimum(limits, throttle.limit), limits)
     budget, z, sized = math.inf, 0.0, False
+    laws = engine.laws
+    rest = np.zeros(len(laws))
     if isinstance(throttle, FinishInTime):
         from scipy.special import ndtri
 
         devices = engine.devices[:1] if engine.shared else engine.devices
         served = min(sum(device.servers or 0 for device in devices), engine.queue_length or UNLIMITED)
-        budget, z = throttle.budget, -float(ndtri((1.0 - throttle.probability) / served))
+        late = (1.0 - throttle.probability) / served
+        budget, z = throttle.budget, -float(ndtri(late))
+        rest = np.array([0.0 if law is None else float(law.quantile(1.0 - late)) - law.mean for law in laws])
         sized = throttle.knows == "request"
     target = throttle if isinstance(throttle, LatencyTarget) else None
     bucket = throttle if isinstance(throttle, RateLimit) else None
-    laws = engine.laws
     gate = Gate(
         ends=np.array([settle, *(settle + at - times[0] for at in times[1:]), settle + window]),
         limits=limits,
@@ -177,6 +180,7 @@ def simulate_stops(
         sized=int(sized),
         mean=np.array([0.0 if law is None else law.mean for law in laws]),
         variance=np.array([0.0 if law is None else law.scv * law.mean**2 for law in laws]),
+        rest=rest,
         target=0.0 if target is None else target.target,
         spacing=math.inf if target is None else target.spacing,
         most=0 if target is None else target.most,
@@ -198,8 +202,8 @@ def simulate_stops(
     StopsRun(engine, Draws(engine, seed), gate).make(books)
 
     drains = books.drains
-    if law is not None:
-        drains += sum(np.asarray(law.sample(rng, stops)) for _ in engine.disks)
+    if flushes is not None:
+        drains += sum(np.asarray(flushes.sample(rng, stops)) for _ in engine.disks)
     batch = np.arange(stops) * BATCHES // stops
     made = np.bincount(batch)
     histogram = np.zeros((BATCHES, BINS), dtype=np.int32)

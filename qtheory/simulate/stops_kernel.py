@@ -52,12 +52,14 @@ class Gate(NamedTuple):
     budget: float
     """Time after the stop by which a request must be done; inf where that is not asked."""
     z: float
-    """Quantile of the normal law at which it is asked."""
+    """Quantile of the normal law for the probability at which it is asked."""
     sized: int
     """Whether service times are known."""
     mean: Floats
     variance: Floats
     """Of each disk's service time."""
+    rest: Floats
+    """Its quantile at which that is asked, less the mean."""
     target: float
     """Latency that a tenth may exceed; 0 where there is no target."""
     spacing: float
@@ -134,13 +136,15 @@ def _admits(gate, rings, rules, disk, work, now):  # type: ignore[no-untyped-def
         return max(_first_free(rings.free[d]), now) + work <= end
     p = rings.present[d]
     c = min(rules.servers[d], rules.slots)
-    mean, variance = gate.mean[disk], gate.variance[disk]
+    needed, away = gate.mean[disk], gate.rest[disk]
     if p >= c:
         share = (p - c + 1) / (p * c)
-        mean += rings.mean[d] * share
-        variance += rings.variance[d] * share / c
-    v = variance / (9.0 * mean * mean)
-    return now + mean * max(1.0 - v + gate.z * math.sqrt(v), 0.0) ** 3 <= end
+        mean, variance = rings.mean[d] * share, rings.variance[d] * share / c
+        needed += mean
+        if variance > 0.0:
+            v = variance / (9.0 * mean * mean)
+            away = math.hypot(away, mean * (max(1.0 - v + gate.z * math.sqrt(v), 0.0) ** 3 - 1.0))
+    return now + needed + away <= end
 
 
 @inlined
