@@ -97,6 +97,7 @@ def _drained(
         divided_slots,
         fitted_service,
         flow_equivalent,
+        fluid,
         mixed_service,
         phase_type,
         rate_limit,
@@ -114,7 +115,12 @@ def _drained(
     if isinstance(throttle, DepthSchedule):
         reason = depth_schedule.refusal(engine)
         if reason is None:
-            return depth_schedule.drain(engine, throttle)
+            try:
+                return depth_schedule.drain(engine, throttle)
+            except depth_schedule.TooLargeError:
+                if fluid.refusal(engine) is not None:
+                    raise
+                return fluid.drain(engine, throttle)
         if fitted_service.refusal(engine) or depth_schedule.refusal(fitted(engine)[0]):
             raise ValueError(f"throttle must not be a qt.DepthSchedule for this engine: {reason}")
         return fitted_service.drain(engine, throttle, None)

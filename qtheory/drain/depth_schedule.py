@@ -59,6 +59,10 @@ SPLIT = (
 )
 
 
+class TooLargeError(ValueError):
+    """The chain is too large, or the schedule too long, to be followed."""
+
+
 def refusal(engine: Engine) -> str | None:
     """Why this method cannot answer for `engine`, or None."""
     if engine.streams:
@@ -74,7 +78,7 @@ def refusal(engine: Engine) -> str | None:
 def drain(engine: Engine, schedule: DepthSchedule) -> DrainTime:
     """Drain of an engine that this method covers, stopped at time 0 of the schedule.
 
-    Raises ValueError when the chain is too large, or the schedule too long, to be followed.
+    Raises TooLargeError when the chain is too large, or the schedule too long, to be followed.
     """
     steps = schedule.steps
     transient = Transient.of(engine, -steps[0][0])
@@ -137,7 +141,7 @@ class Transient:
         else:
             fastest = float(sum(disk.arrival_rates().max() for disk in engine.disks))
             if fastest * longest > MOST_TICKS:
-                raise ValueError(f"steps must not begin more than {MOST_TICKS / fastest:.3g} s before the stop")
+                raise TooLargeError(f"steps must not begin more than {MOST_TICKS / fastest:.3g} s before the stop")
             mean = fastest * longest
             # Chernoff: a Poisson number exceeds its mean by more than this with probability OUT_OF_REACH at most
             reach = -math.log(OUT_OF_REACH)
@@ -245,10 +249,10 @@ class Law:
         taken = range(self.transient.most + 1)
         states = sum(self.rows(p) * self.transient.size(p) for p in taken)
         if states > MOST_STATES:
-            raise ValueError(f"the chain of this engine has {states} states, more than {MOST_STATES}")
+            raise TooLargeError(f"the chain of this engine has {states} states, more than {MOST_STATES}")
         ticks = self._clock * t
         if ticks > MOST_TICKS or ticks * states > work:
-            raise ValueError(f"the chain of this engine, {states} states, is too much to follow for {t:.3g} s")
+            raise TooLargeError(f"the chain of this engine, {states} states, is too much to follow for {t:.3g} s")
 
     @property
     def _clock(self) -> float:
