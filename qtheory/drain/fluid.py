@@ -102,16 +102,16 @@ def at_stop(engine: Engine, chain: PhaseChain, schedule: DepthSchedule) -> tuple
         a = min(limit, float(c))
         free, falling = ndtr((a - n) / sd_n), ndtr((c - y) / sd_y) - ndtr((a - y) / sd_y)
         followed = np.clip(1.0 - free - falling, 0.0, 1.0)
-        busy = np.maximum(n - excess(n, sd_n, a) + excess(y, sd_y, a) - excess(y, sd_y, float(c)), 0.0)
+        serving = busy(state, limit, c)
         each = exits @ xi
-        rate = busy * each
+        rate = serving * each
         with_n, with_y = (var_n * free + cov * falling) * each, (cov * free + var_y * falling) * each
         noise = rate * (1.0 + (law.scv - 1.0) * followed)
         coming, slope = np.zeros(NODES), np.zeros(NODES)
         if births is not None:
             rates = np.interp(n + sd_n * points[:, None], np.arange(most + 1), births)
             coming, slope = chances @ rates, chances @ (rates * points[:, None]) / sd_n
-        begun = each * followed + coming * free / np.maximum(busy, SMALL)
+        begun = each * followed + coming * free / np.maximum(serving, SMALL)
         phases = law.T.T @ xi + begun * law.alpha[:, None] - (begun - each) * xi
         moments = [
             coming - rate,
@@ -129,7 +129,10 @@ def at_stop(engine: Engine, chain: PhaseChain, schedule: DepthSchedule) -> tuple
     limit = float(slots)
     for (start, given), end in zip(steps, [*(t for t, _ in steps[1:]), 0.0], strict=True):
         state = begun_anew(state, limit)
+        before = busy(state, limit, c)
         limit = float(slots if given is None else min(given, slots))
+        after = np.maximum(busy(state, limit, c), SMALL)
+        state[5:] += np.maximum(after - before, 0.0) / after * (law.alpha[:, None] - state[5:])
         if end > start:
             found = solve_ivp(
                 lambda _, x, limit=limit: moving(limit, x.reshape(-1, NODES)).ravel(), (0.0, end - start),
@@ -168,6 +171,15 @@ def begun_anew(state: Floats, limit: float) -> Floats:
     square = n**2 + var_n - excess_square(n, sd_n, limit) + excess_square(y, sd_y, limit)
     with_n = var_n * ndtr((limit - n) / sd_n) + cov * ndtr((y - limit) / sd_y)
     return np.array([n, mean, var_n, np.maximum(square - mean**2, 0.0), with_n, *state[5:]])
+
+
+def busy(state: Floats, limit: float, servers: int) -> Floats:
+    """E min(p, c) under the limit."""
+    n, y, var_n, var_y = state[:4]
+    sd_n, sd_y = (np.sqrt(np.maximum(v, SMALL)) for v in (var_n, var_y))
+    a = min(limit, float(servers))
+    serving = n - excess(n, sd_n, a) + excess(y, sd_y, a) - excess(y, sd_y, float(servers))
+    return np.asarray(np.maximum(serving, 0.0))
 
 
 def excess(mean: Floats, sd: Floats, level: float) -> Floats:
