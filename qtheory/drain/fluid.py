@@ -49,9 +49,12 @@ LEAST_SERVERS = 16
 TOLERANCE = 1e-6
 SMALL = 1e-9
 """Variance that stands for none."""
+LEAST_TAKEN = 2.0
+"""Mean number taken at the stop below which the system is no longer large, and the errors were seen to grow."""
 MEASURED = {"mean": 0.02, "variance": math.inf, "sf": math.inf, "quantile": 0.035}
 """Largest relative errors, quantile at 99 %, half-widths added, over the cells of `validation/fluid.py`."""
-REGION = "servers 16 to 64, buffers of 32 to 256 a disk, utilization 0.8 to 1.3 or saturated, scv 1/2 to 2"
+REGION = "16 to 64 servers, 1 to 64 disks with buffers of 32 to 256, utilization 0.8 to 1.3 or saturated, scv 1/2 to 2"
+FEW = f"fewer than {LEAST_TAKEN:g} requests are left at the stop in the mean: too few for a fluid limit"
 NOT_EXACT = f"the chain is too large: by a fluid limit with a normal correction, measured for {REGION}"
 
 
@@ -71,11 +74,12 @@ def drain(engine: Engine, schedule: DepthSchedule) -> DrainTime:
     of_phases = [np.array([multinomial(chain.counts.states(busy), xi) for xi in shares]) for busy in range(c + 1)]
     death = Death(chain, [pmf @ of_phases[min(p, c)] for p, pmf in enumerate(pmfs.T)])
     mean, variance = death.moments
+    few = float(pmfs.sum(axis=0) @ np.arange(pmfs.shape[1])) < LEAST_TAKEN
     return DrainTime(
         method="fluid",
         exact=False,
-        error_bounds=MEASURED,
-        warnings=(NOT_EXACT, *death.warnings),
+        error_bounds=dict.fromkeys(MEASURED, math.inf) if few else MEASURED,
+        warnings=(NOT_EXACT, *([FEW] if few else []), *death.warnings),
         mean=mean,
         variance=variance,
         population_pmf=pmfs.sum(axis=0),

@@ -91,7 +91,8 @@ def simulate_stops(
     lead : float, optional
         How long before each stop the throttle begins [s]. None: a schedule says so itself, others hold all the time.
     settle : float, optional
-        Time [s] from each stop to the next window, to forget the last. None: what the devices need to serve all
+        Time [s] from each stop to the next window, to forget the last; response times that last longer than that are
+        not counted. None: what the devices need to serve all
         buffers four times over, 50 mean service times, and three relaxation times of the queues and the arrivals.
     flush : Law, optional
         Time [s] of a disk's flush: each drain is followed by one of every disk, one after another.
