@@ -3,8 +3,8 @@
 Against the exact chain where that can be followed (one disk, or saturated disks; 16 and 32 servers of 1 ms, utilization
 0.8 to 1.3, scv 1/2 to 2, limits below and above the servers and none taken at all), and against simulated stops where
 it cannot: 10^5 of 4 disks on 16 servers, 2000 of 64 disks of 256 on 64 servers. Writes results/fluid.csv; exits with
-status 1 when an error, half-width added, exceeds what `qtheory.drain.fluid.MEASURED` states; where fewer than two requests are left at the
-stop it states nothing. Some minutes.
+status 1 when an error, half-width added, exceeds what `qtheory.drain.fluid.MEASURED` states; where fewer than two
+requests are left at the stop it states nothing. Some minutes.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ plus the budget D. If all that is known of a request is that it is one, this is 
 T_q the time in which q requests are drained by a device that has been busy for long: the drain of a saturated guest
 with q outstanding, from the front door. The limit falls in steps, each at the moment when its depth would be too much.
 Each request is then in time with p; that all are is somewhat less likely, for the question is asked again and again: on
-one or four servers at utilization 0.9 the drain overran up to twice as often as 1 − p (`tests/test_stops.py`).
+one or four servers at utilization 0.92 the drain overran up to 2.2 times as often as 1 − p (`tests/test_stops.py`).
 It is the class-blind case of `FinishInTime`, which looks at the request as well and is simulated only.
 """
 
