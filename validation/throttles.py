@@ -10,11 +10,11 @@ Are smarter policies necessary? On one slow server (99 % drain 133 ms, 50 ms all
 and 10 ms) they are not: one request at a time from 0.10 s or 13 ms before the stop, a constant depth limit, a ramp and
 finishing in time all keep the budget and lose less than 0.1 % of the throughput in the window, nor is the 99.9 %
 response longer. What costs is to stop accepting on one server (12 %), and a latency target on eight (14 %). Where short
-reads share eight servers with long writes (41.7 and 20 ms) they are: one at a time loses 56 % in the window and does not
-keep the budget, to stop accepting loses 23 %, a limit that falls but cannot tell the disks apart 19 %, with a mean
+reads share eight servers with long writes (41.7 and 20 ms) they are: one at a time loses 56 % in the window and does
+not keep the budget, to stop accepting loses 23 %, a limit that falls but cannot tell the disks apart 19 %, with a mean
 response of 7.9 ms instead of 4.7; one that knows the law of each disk loses 2.5 % (5.0 ms). Where service times are
-known no drain overruns, and nothing is lost on any. QEMU's rate limit makes the drain of the slow server 375 ms. (Of the
-third engine the committed rows are those of the policies named here, and the rate limit.)
+known no drain overruns, and nothing is lost on any. QEMU's rate limit makes the drain of the slow server 375 ms. Of the
+third engine the committed rows are those of the policies named here, and of the rate limit.
 """
 
 from __future__ import annotations
