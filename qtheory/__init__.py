@@ -6,8 +6,9 @@ stop waits, `simulate` for the trace-driven check of both. The package reads in 
 
 from qtheory import engines, stations
 from qtheory.arrivals import IPP, MAP, MMPP, Closed, Marked, Poisson, fit_map, mmpp2
-from qtheory.drain import DepthLimit, DepthSchedule, RateLimit, drain_time
+from qtheory.drain import DepthLimit, DepthSchedule, FinishInTime, RateLimit, drain_time
 from qtheory.drain.bounds import DrainBound, drain_bound
+from qtheory.drain.finish_in_time import finish_in_time
 from qtheory.drain.frontier import DrainFrontier, drain_frontier
 from qtheory.drain.latency_bounds import LatencyBounds, histogram_bounds, little_bounds
 from qtheory.drain.optimal_control import OptimalLimits, optimal_limits, random_stop_limit
@@ -72,6 +73,7 @@ __all__ = [
     "Erlang",
     "Estimate",
     "Exponential",
+    "FinishInTime",
     "Gamma",
     "Histogram",
     "Hyperexponential",
@@ -103,6 +105,7 @@ __all__ = [
     "drain_frontier",
     "drain_time",
     "engines",
+    "finish_in_time",
     "fit_depth_sweep",
     "fit_engine",
     "fit_fio",

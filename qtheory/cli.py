@@ -278,7 +278,10 @@ def drain(
     depth_limit: Annotated[int | None, typer.Option(help="At most so many requests taken from the rings.")] = None,
     per_disk: Annotated[bool, typer.Option("--per-disk", help="The depth limit holds for each disk.")] = False,
     schedule: Annotated[
-        str | None, typer.Option(help="Depth limits before the stop, T:Q,...: -0.5:32,-0.1:4; Q none lifts it.")
+        str | None, typer.Option(help="Depth limits before the stop, T:Q,...: -0.5:32,-0.1:0; Q none lifts it.")
+    ] = None,
+    in_time: Annotated[
+        float | None, typer.Option("--finish-in-time", help="Take only what will be done so long after the stop [s].")
     ] = None,
     rate_limit: Annotated[float | None, typer.Option(help="QEMU's iops limit, for each disk [1/s].")] = None,
     population: Annotated[int | None, typer.Option(help="Requests present at the stop; none: stationary.")] = None,
@@ -297,8 +300,8 @@ def drain(
     engine = _engine(disk, _device(servers, service_mean, service, fio), own_devices, queue_length, hold, shares)
     if per_disk and depth_limit is None:
         raise ValueError("--per-disk needs --depth-limit")
-    if sum(given is not None for given in (depth_limit, schedule, rate_limit)) > 1:
-        raise ValueError("--depth-limit, --schedule and --rate-limit exclude each other")
+    if sum(given is not None for given in (depth_limit, schedule, in_time, rate_limit)) > 1:
+        raise ValueError("--depth-limit, --schedule, --finish-in-time and --rate-limit exclude each other")
     if picture is not None and population is not None:
         raise ValueError("--picture is of stationary stops: leave out --population")
     _check_picture(picture)
@@ -307,6 +310,8 @@ def drain(
         throttle = qt.DepthLimit(depth_limit, per="disk" if per_disk else "engine")
     elif schedule is not None:
         throttle = _schedule(schedule)
+    elif in_time is not None:
+        throttle = qt.finish_in_time(engine, in_time)
     elif rate_limit is not None:
         throttle = qt.RateLimit(rate_limit)
     law = None if flush is None else _law(flush, "--flush")

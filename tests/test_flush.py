@@ -78,7 +78,7 @@ def test_against_simulated_stops(name):
     engine = qt.Engine([disk] * 3, qt.Device(4, qt.Erlang(phases=2, mean=0.01)))
     throttle = qt.DepthLimit(6)
     found = qt.drain_time(engine, throttle, flush=LAWS[name])
-    run = qt.simulate_stops(engine, throttle, 100_000, seed=1, flush=LAWS[name])
+    run = qt.simulate_stops(engine, throttle, 100_000, seed=1, settle=0.1, flush=LAWS[name])
     assert run.mean.half_width < 0.005 * run.mean.value
     assert run.mean.covers(found.mean, half_widths=2.0)
     for p in (0.5, 0.9, 0.99):

@@ -13,14 +13,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qtheory.arguments import count
-from qtheory.drain.throttle import DepthLimit, DepthSchedule, RateLimit
+from qtheory.drain.throttle import DepthLimit, DepthSchedule, FinishInTime, RateLimit
 from qtheory.engine import Engine
 from qtheory.laws import Law, law_of
 
 if TYPE_CHECKING:
     from qtheory.drain.drain_law import DrainTime
 
-__all__ = ["DepthLimit", "DepthSchedule", "RateLimit", "drain_survival", "drain_time", "limited"]
+__all__ = ["DepthLimit", "DepthSchedule", "FinishInTime", "RateLimit", "drain_survival", "drain_time", "limited"]
 
 
 def drain_time(
@@ -98,6 +98,7 @@ def _drained(
         disk_by_disk,
         divided_slots,
         fitted_service,
+        fluid,
         guests_that_wait,
         joint_chain,
         mixed_service,
@@ -133,7 +134,12 @@ def _drained(
     if isinstance(throttle, DepthSchedule):
         reason = depth_schedule.refusal(engine, [limit for _, limit in throttle.steps])
         if reason is None:
-            return depth_schedule.drain(engine, throttle)
+            try:
+                return depth_schedule.drain(engine, throttle)
+            except depth_schedule.TooLargeError:
+                if fluid.refusal(engine) is not None:
+                    raise
+                return fluid.drain(engine, throttle)
         if not fitted_service.refusal(engine) and not depth_schedule.refusal(fitted(engine)[0]):
             return fitted_service.drain(engine, throttle, None)
         small = joint_chain.schedule_refusal(engine)

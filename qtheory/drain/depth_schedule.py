@@ -69,6 +69,10 @@ SPLIT = (
 )
 
 
+class TooLargeError(ValueError):
+    """The chain is too large, or the schedule too long, to be followed."""
+
+
 def refusal(engine: Engine, limits: Sequence[int | None] = ()) -> str | None:
     """Why this method cannot answer for `engine`, with these limits, or None."""
     if _guests_wait(engine):
@@ -97,7 +101,7 @@ def _room(engine: Engine) -> int:
 def drain(engine: Engine, schedule: DepthSchedule) -> DrainTime:
     """Drain of an engine that this method covers, stopped at time 0 of the schedule.
 
-    Raises ValueError when the chain is too large, or the schedule too long, to be followed.
+    Raises TooLargeError when the chain is too large, or the schedule too long, to be followed.
     """
     steps = schedule.steps
     transient = Transient.of(engine, -steps[0][0])
@@ -170,7 +174,7 @@ class Transient:
         """The chain of an engine, for limits that hold for at most `longest` [s]."""
         fastest = sum(_fastest(disk) for disk in engine.disks if not disk.saturated)
         if fastest * longest > MOST_TICKS:
-            raise ValueError(f"steps must not begin more than {MOST_TICKS / fastest:.3g} s before the stop")
+            raise TooLargeError(f"steps must not begin more than {MOST_TICKS / fastest:.3g} s before the stop")
         mean = fastest * longest
         # Chernoff: a Poisson number exceeds its mean by more than this with probability OUT_OF_REACH at most
         reach = -math.log(OUT_OF_REACH)
@@ -239,7 +243,7 @@ class Transient:
 
     def slots_under(self, limit: int | None) -> int:
         """Requests taken at most under the limit."""
-        return min(limit or self.slots, self.slots)
+        return self.slots if limit is None else min(limit, self.slots)
 
     def under(self, limit: int | None, law: Law) -> Law:
         """`law` at the moment when the limit becomes `limit`."""
@@ -328,10 +332,10 @@ class Law:
         taken = range(self.transient.most + 1)
         states = sum(self.rows(p) * self.transient.order * self.transient.size(p) for p in taken)
         if states > MOST_STATES:
-            raise ValueError(f"the chain of this engine has {states} states, more than {MOST_STATES}")
+            raise TooLargeError(f"the chain of this engine has {states} states, more than {MOST_STATES}")
         ticks = self._clock * t
         if ticks > MOST_TICKS or ticks * states > work:
-            raise ValueError(f"the chain of this engine, {states} states, is too much to follow for {t:.3g} s")
+            raise TooLargeError(f"the chain of this engine, {states} states, is too much to follow for {t:.3g} s")
 
     @property
     def _clock(self) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from qtheory.arguments import choice, count, nonnegative, positive, real, sequence
+from qtheory.arguments import choice, count, nonnegative, positive, probability, real, sequence
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class DepthSchedule:
     """A depth limit over all disks that changes in steps before the stop.
 
     Time 0 is the stop, and t is negative before it: `(-0.5, 8)` means that half a second before the stop, and until
-    the next step, at most 8 requests are taken from the rings. None takes the limit off. Before the first step the
-    engine has run without a limit for long. A limit stops the taking, not what was taken: requests taken beyond a new
-    limit are served as before, and the next is taken when fewer than the limit are left.
+    the next step, at most 8 requests are taken from the rings. None takes the limit off; 0 stops the taking. Before the
+    first step the engine has run without a limit for long. A limit stops the taking, not what was taken: requests taken
+    beyond a new limit are served as before, and the next is taken when fewer than the limit are left.
 
     Parameters
     ----------
     steps : sequence of (t, q)
-        Times [s], rising and not after the stop; limits of at least 1, or None.
+        Times [s], rising and not after the stop; limits of at least 0, or None.
 
     Examples
     --------
@@ -69,12 +69,54 @@ class DepthSchedule:
             at = real(f"steps[{i}][0]", step[0])
             if not -math.inf < at <= 0.0:
                 raise ValueError(f"steps[{i}][0] must be a finite time before the stop (t <= 0), not {step[0]!r}")
-            checked.append((at, None if step[1] is None else count(f"steps[{i}][1]", step[1])))
+            checked.append((at, None if step[1] is None else count(f"steps[{i}][1]", step[1], least=0)))
         if not checked:
             raise ValueError("steps must have at least one step")
         if any(later[0] <= earlier[0] for earlier, later in pairwise(checked)):
             raise ValueError(f"steps must rise strictly in time, not {[at for at, _ in checked]}")
         object.__setattr__(self, "steps", tuple(checked))
+
+
+@dataclass(frozen=True)
+class FinishInTime:
+    """Only requests are taken that will be done in time: within `budget` after a stop whose time is known.
+
+    A request at the head of its disk's ring is taken if what was taken before it leaves it time. With
+    `knows="request"` the service times are known at admission, by the size of the request, say, and so is when it will
+    be done: no drain then exceeds the budget. With `knows="disk"` only the law of each disk's service is known: with p
+    requests taken on c servers, M and V the sums of the means and the variances of their service, a request begins
+    after a wait of
+
+        mean M (p - c + 1)^+ / (p c)  and variance V (p - c + 1)^+ / (p c²),
+
+    and it is taken if E[W] + √((w - E[W])² + (q - m)²) + m <= time left + budget, w the quantile of the gamma law with
+    these moments (Wilson and Hilferty, 1931), q and m the quantile and mean of its service, both at 1 - probability
+    over the servers of all devices: as many requests may be the late one. A ring is taken from in order, so that what
+    waits holds back what is behind it in its ring, but no other disk.
+
+    Parameters
+    ----------
+    budget : float
+        What a drain may take [s].
+    probability : float
+        How often it is to take no more.
+    knows : "disk" or "request"
+        What is known of a request's service time.
+
+    Examples
+    --------
+    >>> FinishInTime(0.010)
+    FinishInTime(budget=0.01, probability=0.99, knows='disk')
+    """
+
+    budget: float
+    probability: float = 0.99
+    knows: Literal["disk", "request"] = "disk"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "budget", positive("budget", self.budget))
+        object.__setattr__(self, "probability", probability("probability", self.probability))
+        choice("knows", self.knows, ("disk", "request"))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from qtheory.simulate.draws import Draws, Recorded, Replay, Streamed
 from qtheory.simulate.mser import truncation
 from qtheory.simulate.replay import replayed
 from qtheory.simulate.simulation import Books, DiskSimulation, DrainSample, Simulation, answer
-from qtheory.simulate.stops import simulate_stops
+from qtheory.simulate.stops import StopSample, simulate_stops
 from qtheory.stability import check_stable
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from qtheory.simulate.fcfs import FcfsRun
     from qtheory.simulate.tally import Tally
 
-__all__ = ["DiskSimulation", "DrainSample", "Estimate", "Simulation", "simulate", "simulate_stops"]
+__all__ = ["DiskSimulation", "DrainSample", "Estimate", "Simulation", "StopSample", "simulate", "simulate_stops"]
 
 REQUESTS = 1_000_000
 

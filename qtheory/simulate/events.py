@@ -235,8 +235,8 @@ def _complete(rules, flight, requests, d):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _drain(rules, flight, copy, requests, with_lines):  # type: ignore[no-untyped-def]
-    """Time until the slots are empty, and the lines too where `with_lines`, when nothing more is accepted."""
+def _copied(rules, flight, copy, with_lines):  # type: ignore[no-untyped-def]
+    """Copy the slots and devices, and the lines where `with_lines`, to go on with when nothing more is accepted."""
     copy.clock[0] = flight.clock[0]
     copy.used[0] = flight.used[0]
     devices = len(rules.servers)
@@ -261,6 +261,12 @@ def _drain(rules, flight, copy, requests, with_lines):  # type: ignore[no-untype
             place = flight.device_link[place]
         if copy.busy[d] > 0:
             _see_device(rules, copy, d)
+
+
+@compiled
+def _drain(rules, flight, copy, requests, with_lines):  # type: ignore[no-untyped-def]
+    """Time until the slots are empty, and the lines too where `with_lines`, when nothing more is accepted."""
+    _copied(rules, flight, copy, with_lines)
     while copy.next_event[1] < math.inf:
         copy.clock[0] = copy.next_event[1]
         _complete(rules, copy, requests, winner(copy.next_event))
@@ -555,10 +561,14 @@ class EventRun:
                 elif guests.present[disk] < rules.buffer[disk]:
                     if guests.taken[rules.law[disk]] == self._service_pool.shape[1]:
                         self._more_service()
-                    _submit_closed(
-                        rules, self._flight, self._requests, guests, disk, self._service_pool, *self._scratch
-                    )
+                    self._submit(disk)
             turn += 1
+
+    def _submit(self, disk: int) -> None:
+        """A saturated guest submits a request."""
+        _submit_closed(
+            self._rules, self._flight, self._requests, self._guests, disk, self._service_pool, *self._scratch
+        )
 
     @property
     def now(self) -> float:
