@@ -32,8 +32,10 @@ def test_points_rise(frontier):
 
 
 def test_policies_keep_the_budget(frontier):
-    assert list(frontier.policies) == ["no limit", "one at a time", "depth limit 4", "step to 4", "ramp to 2"]
-    no_limit, single, limit, step, ramp = frontier.policies.values()
+    names = ["no limit", "one at a time", "depth limit 4", "step to 4", "ramp to 2", "rate limit 200/s a disk"]
+    assert list(frontier.policies) == names
+    no_limit, single, limit, step, ramp, rate = frontier.policies.values()
+    assert rate.drain_quantile > no_limit.drain_quantile
     assert no_limit.overrun > 0.01
     assert all(way.overrun <= 0.01 + 1e-9 for way in (single, limit, step, ramp))
     assert step.drain_quantile == pytest.approx(0.06, rel=1e-6)
@@ -108,7 +110,7 @@ def test_the_picture(frontier, tmp_path):
     frontier.plot().savefig(path)
     assert path.stat().st_size > 10_000
     axes = frontier.plot().axes
-    assert [line.get_label() for line in axes[0].lines][:5] == list(frontier.policies)
+    assert [line.get_label() for line in axes[0].lines][:6] == list(frontier.policies)
     x, y = axes[1].lines[0].get_data()
     np.testing.assert_allclose(x, [1e3 * p.drain_quantile for p in frontier.points])
     np.testing.assert_allclose(y, [p.throughput for p in frontier.points])
@@ -118,7 +120,7 @@ def test_the_picture(frontier, tmp_path):
     ({"drain_budget": 0.0}, "drain_budget must be"),
     ({"drain_probability": 1.0}, "drain_probability must lie"),
     ({"window": -1.0}, "window must be"),
-    ({"throttles": {"rate": qt.RateLimit(10.0)}}, "must not be a qt.RateLimit for this engine: its disks share"),
+    ({"throttles": {"rate": qt.RateLimit(1e9)}}, "must not be a qt.RateLimit for this engine: the limit does not bind"),
 ])  # fmt: skip
 def test_bad_input(more, message):
     with pytest.raises(ValueError, match=message):
