@@ -154,7 +154,8 @@ LEFT_OUT = {"saturated line, equal", "saturated line, different", "separate, ref
 """No quantiles there; the last only because its ordered states are too many."""
 
 EXACT = {
-    **{n: e for n, e in ENGINES.items() if n not in LEFT_OUT | SEVERAL_AT_A_CURVE},
+    # which do not know caps at which requests are refused: the same engines without
+    **{n: e.with_buffers_for_caps for n, e in ENGINES.items() if n not in LEFT_OUT | SEVERAL_AT_A_CURVE},
     "three disks, c = 3": qt.Engine([disk(0.9, 1), disk(1.5, 1), disk(0.2, 2)], qt.Device(servers=3, service=EXP)),
     "Q above c, refused": qt.Engine([disk(1.5, 2), disk(1.2, 3)], SHARED, queue_length=4, hold="refuse"),
     "Q below c, refused": qt.Engine([disk(1.5, 2), closed(3, 0.4)], SHARED, queue_length=1, hold="refuse"),

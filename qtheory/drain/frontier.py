@@ -23,9 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.arguments import positive, probability
-from qtheory.drain import DepthLimit, DepthSchedule, RateLimit, drain_time, limited, rate_limit
+from qtheory.drain import DepthLimit, DepthSchedule, RateLimit, drain_time, limited
 from qtheory.drain.drain_law import DrainTime
-from qtheory.drain.in_flight import in_flight
 from qtheory.drain.largest_depth import kind, largest_depth, lead, most, phased
 from qtheory.engine import Engine
 from qtheory.laws import Law
@@ -208,6 +207,8 @@ def drain_frontier(
     natural = drained(None)
     if budget is not None:
         ways |= _within(engine, natural, budget, 1.0 - p, drained, left_out)
+    from qtheory.drain import rate_limit  # numba loads here
+
     if rate_limit.refusal(engine, RateLimit(1e-9)) is None:
         half = solve(engine).throughput / len(engine.disks) / 2.0
         ways[f"rate limit {half:.4g}/s a disk"] = RateLimit(half)
@@ -325,6 +326,8 @@ def _before(engine: Engine, schedule: DepthSchedule, window: float) -> float:
     followed = phased(engine)
     if isinstance(followed, str):
         raise ValueError(followed)
+    from qtheory.drain.in_flight import in_flight
+
     times = np.linspace(-window, 0.0, MOMENTS)
     times[-1] = -1e-9 * window
     rates = in_flight(followed, schedule, times)[1]

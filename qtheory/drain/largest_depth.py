@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from qtheory.drain import DepthLimit, depth_schedule, drain_time
+from qtheory.drain import DepthLimit, drain_time
 from qtheory.drain.drain_law import DrainTime
 from qtheory.engine import Engine
-from qtheory.solve import fitted_service
 
 
 def kind(engine: Engine) -> Literal["engine", "disk"]:
@@ -49,6 +48,8 @@ def lead(
 
     `natural` is the drain without a limit.
     """
+    from qtheory.drain import depth_schedule  # numba loads here
+
     emptied = natural.quantile(1.0 - allowed / 10.0)
     if limit.per == "disk":
         return emptied, "each disk has a limit of its own"
@@ -67,6 +68,9 @@ def lead(
 
 def phased(engine: Engine) -> Engine | str:
     """The engine whose transient `depth_schedule` can follow: itself, or with a fitted law; or why there is none."""
+    from qtheory.drain import depth_schedule
+    from qtheory.solve import fitted_service
+
     if depth_schedule.refusal(engine) is not None and fitted_service.refusal(engine) is None:
         engine = fitted_service.fitted(engine)[0]
     return depth_schedule.refusal(engine) or engine

@@ -81,7 +81,7 @@ def solve(engine: Engine) -> SteadyState:
     number = parallel_population(engine)
     pmf = number.pmf
     full = np.zeros(len(pmf))
-    if engine.hold == "refuse" and len(pmf) == (engine.queue_length or 0) + 1:
+    if len(pmf) == engine.most + 1 and engine.most < sum(disk.most for disk in engine.disks):
         full[-1] = pmf[-1]
     parts = [
         _solve_disk(station, accepting, refused)
