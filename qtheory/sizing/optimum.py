@@ -50,10 +50,10 @@ ROUNDING = 1e-9
 """By which a quantity may miss its limit, or move against its direction, and be taken not to."""
 UNSOLVED = "servers: beyond them, divided slots of a shared device are not solved for this service"
 UNSATURATED_LINE = {"exponential": (-0.02, 0.07), "other": (-0.11, 1.55)}
-"""How far a lower end by `delay_line` was from the simulated one for 1 and 5 % loss, as a fraction of that, where it was
-more than a slot off, over the grids of `validation/sizing.py` and `sizing_by_simulation.py`: 4 to 64 Poisson or saturated
-disks, buffers 8 to 64, devices of 1 and 4 servers; other service of scv 0 to 4 with up to 16 disks, saturated guests at
-1 % loss the furthest off. The loss at that end was at most 1.1 % beyond the limit, mostly below it."""
+"""How far a lower end by `delay_line` was from the simulated one for 1 and 5 % loss, as a fraction of that, where it
+was more than a slot off, over the grids of `validation/sizing.py` and `sizing_by_simulation.py`: 4 to 64 Poisson or
+saturated disks, buffers 8 to 64, devices of 1 and 4 servers; other service of scv 0 to 4 with up to 16 disks, saturated
+guests at 1 % loss the furthest off. The loss at that end was at most 1.1 % beyond the limit, mostly below it."""
 INVERSE_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
