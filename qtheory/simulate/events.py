@@ -292,6 +292,19 @@ def _wait_in_guest(guests, disk, change, now, guest_area):  # type: ignore[no-un
 
 
 @inlined
+def _send(rules, flight, requests, place):  # type: ignore[no-untyped-def]
+    """The request joins its disk's line, and goes on if it may."""
+    disk = requests.disk[place]
+    if flight.line_head[disk] < 0:
+        flight.line_head[disk] = place
+        _see_line(rules, flight, requests, disk)
+    else:
+        requests.link[flight.line_tail[disk]] = place
+    flight.line_tail[disk] = place
+    _fill(rules, flight, requests)
+
+
+@inlined
 def _accept(rules, flight, requests, guests, place, area, disk_pmf):  # type: ignore[no-untyped-def]
     """Accept the request in this place: it joins its disk's line, and goes on if it may."""
     disk = requests.disk[place]
@@ -301,13 +314,7 @@ def _accept(rules, flight, requests, guests, place, area, disk_pmf):  # type: ig
     requests.accepted[place] = flight.clock[0]
     requests.number[place] = guests.numbers[1]
     guests.numbers[1] += 1
-    if flight.line_head[disk] < 0:
-        flight.line_head[disk] = place
-        _see_line(rules, flight, requests, disk)
-    else:
-        requests.link[flight.line_tail[disk]] = place
-    flight.line_tail[disk] = place
-    _fill(rules, flight, requests)
+    _send(rules, flight, requests, place)
 
 
 @inlined

@@ -26,9 +26,8 @@ from qtheory.simulate.events import (
     _complete,
     _copied,
     _drain,
-    _fill,
     _place,
-    _see_line,
+    _send,
     _think,
 )
 from qtheory.simulate.heaps import enter, pop, winner
@@ -156,16 +155,11 @@ def _first_free(free):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _send(rules, flight, requests, place):  # type: ignore[no-untyped-def]
-    """The request goes on to its disk's line."""
-    disk = requests.disk[place]
-    if flight.line_head[disk] < 0:
-        flight.line_head[disk] = place
-        _see_line(rules, flight, requests, disk)
-    else:
-        requests.link[flight.line_tail[disk]] = place
-    flight.line_tail[disk] = place
-    _fill(rules, flight, requests)
+def _next(heads, tails, requests, disk):  # type: ignore[no-untyped-def]
+    """The first in the disk's ring, or bucket, which holds it no more."""
+    place = heads[disk]
+    heads[disk] = requests.link[place] if place != tails[disk] else -1
+    return place
 
 
 @compiled
@@ -181,8 +175,7 @@ def take(gate, rings, rules, flight, requests, guests):  # type: ignore[no-untyp
                 chosen = disk
         if chosen < 0:
             break
-        place = rings.head[chosen]
-        rings.head[chosen] = requests.link[place] if place != rings.tail[chosen] else -1
+        place = _next(rings.head, rings.tail, requests, chosen)
         # what was taken first goes first
         requests.number[place] = guests.numbers[1]
         guests.numbers[1] += 1
@@ -212,14 +205,6 @@ def take(gate, rings, rules, flight, requests, guests):  # type: ignore[no-untyp
                 rings.held_tail[chosen] = place
         else:
             _send(rules, flight, requests, place)
-
-
-@inlined
-def _next(heads, tails, requests, disk):  # type: ignore[no-untyped-def]
-    """The first of what a bucket holds, which it holds no more."""
-    place = heads[disk]
-    heads[disk] = requests.link[place] if place != tails[disk] else -1
-    return place
 
 
 @compiled
