@@ -36,6 +36,7 @@ import qtheory as qt
 from qtheory.sizing import BatchCosts, batch_throughput, iothreads
 from qtheory.sizing.batching import PUBLISHED_ERROR
 from validation.sizing import saturated
+from validation.tables import write
 
 HERE = Path(__file__).parent
 RING = 256
@@ -327,8 +328,8 @@ def main() -> None:
     """Write the tables, print the worst cases."""
     failed = False
     rows, costs = batches()
-    _write("host_batches.csv", rows)
-    for row in _write("host_batch_costs.csv", costs):
+    write("host_batches.csv", rows)
+    for row in write("host_batch_costs.csv", costs):
         print(row)
     for column in ("fitted", "without_its_row", "without_its_column"):
         logs = [math.log(row[column] / row["kiops"]) for row in rows]
@@ -342,9 +343,9 @@ def main() -> None:
         if batch in (16, 32)
     ]
     print(f"the table's own spread, a cell from its neighbour of twice the batch, 16 to 64: {_rms(apart):.3f}")
-    for row in [*_write("host_budget.csv", budgets()), *_write("host_search.csv", searches())]:
+    for row in [*write("host_budget.csv", budgets()), *write("host_search.csv", searches())]:
         print(row)
-    for row in _write("host_iothreads.csv", responses()):
+    for row in write("host_iothreads.csv", responses()):
         print(row)
         if row["off"] == "":
             continue
@@ -372,14 +373,6 @@ def _shown(costs: BatchCosts) -> dict[str, Any]:
 def _round(fraction: float | None) -> float:
     assert fraction is not None
     return round(fraction, 4)
-
-
-def _write(name: str, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-    with (HERE / "results" / name).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return rows
 
 
 if __name__ == "__main__":

@@ -16,20 +16,18 @@ than is stated. A minute or two.
 
 from __future__ import annotations
 
-import csv
 import heapq
 import math
 import random
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import qtheory as qt
 from qtheory.sizing.handover import in_batches, relaxation, returning, throughputs, turnaround, wandering
 from qtheory.sizing.sweep import with_queue_length
+from validation.tables import write
 
-RESULTS = Path(__file__).parent / "results"
 REQUESTS = 400_000
 SERVICE = 1e-3
 PROBABILITY = 0.99
@@ -263,7 +261,7 @@ def _nvme(name: str, device: str, latency: float, deviation: float, rate: float,
 def main() -> None:
     """Write the tables, print them and what misses."""
     missed = []
-    for row in _write("shares_disciplines.csv", list(disciplines())):
+    for row in write("shares_disciplines.csv", list(disciplines())):
         print(row)
         if row["method"] == "simulation":
             continue
@@ -274,9 +272,9 @@ def main() -> None:
             allowed = HALF_WIDTHS * half + (0.0 if row["exact"] else STATED * found)
             if abs(theory - found) > allowed + 1e-3 * found:
                 missed.append(f"{row['engine']}, {row['shares']}: {theory} against {found} ± {half}")
-    for row in _write("shares_two_devices.csv", list(two_devices())):
+    for row in write("shares_two_devices.csv", list(two_devices())):
         print(row)
-    for row in _write("shares_nvme.csv", list(nvme())):
+    for row in write("shares_nvme.csv", list(nvme())):
         print(row)
     print("\n".join(missed), file=sys.stderr)
     sys.exit(bool(missed))
@@ -288,14 +286,6 @@ def _value(estimate: qt.Estimate) -> float:
 
 def _ms(seconds: float) -> float:
     return round(seconds * 1e3, 3)
-
-
-def _write(name: str, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-    with (RESULTS / name).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return rows
 
 
 if __name__ == "__main__":

@@ -14,12 +14,10 @@ Exits with status 1 when a worst case exceeds what is stated below. A few minute
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import qtheory as qt
@@ -30,8 +28,8 @@ from qtheory.sizing.closed_forms import drain_limited, one_line, own_share
 from qtheory.sizing.optimum import UNSATURATED_LINE, Limits, Search, least, throughput
 from qtheory.sizing.sweep import with_queue_length
 from qtheory.stations.square_root import square_root_staffing
+from validation.tables import write
 
-RESULTS = Path(__file__).parent / "results"
 SERVICE = 1e-3
 EXPONENTIAL = qt.Exponential(mean=SERVICE)
 LOSS = 0.05
@@ -259,10 +257,10 @@ def rule() -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     """Write the tables, print the worst cases."""
-    for row in _write("sizing_line_or_shares.csv", line_or_shares()):
+    for row in write("sizing_line_or_shares.csv", line_or_shares()):
         print(row)
     failed = False
-    lines = _write("sizing_unsaturated_line.csv", unsaturated_line())
+    lines = write("sizing_unsaturated_line.csv", unsaturated_line())
     for kind, chosen in itertools.groupby(lines, key=lambda row: row["case"].endswith("scv=1")):
         rows = list(chosen)
         off, loss = [row["off"] for row in rows], max(row["loss_at_optimum"] for row in rows)
@@ -273,7 +271,7 @@ def main() -> None:
         )
         low, high = UNSATURATED_LINE[name]
         failed |= not all(low <= row["off"] <= high or abs(row["optimum"] - row["simulated"]) <= 1 for row in rows)
-    forms = _write("sizing_closed_forms.csv", list(closed_forms()))
+    forms = write("sizing_closed_forms.csv", list(closed_forms()))
     for name in dict.fromkeys(row["form"] for row in forms):
         chosen = [row for row in forms if row["form"] == name]
         off = max(chosen, key=lambda row: abs(row["closed"] - row["numeric"]))
@@ -281,7 +279,7 @@ def main() -> None:
         print(f"{name}: the same in {same} of {len(chosen)}, furthest off {off}")
         gap = abs(off["closed"] - off["numeric"])
         failed |= name in STATED_SLOTS and gap > max(STATED_SLOTS[name], 0.005 * off["numeric"])
-    rows = _write("sizing_rule.csv", list(rule()))
+    rows = write("sizing_rule.csv", list(rule()))
     columns = (("loss_regret", "loss"), ("drain_regret", "drain"), ("over_budget", "over budget"))
     for kind, (column, stated) in itertools.product(STATED_RULE, columns):
         own = [row for row in rows if next(k for k in STATED_RULE if row["case"].startswith(k)) == kind]
@@ -317,14 +315,6 @@ def _ms(seconds: float) -> float:
 
 def _part(fraction: float) -> float:
     return round(fraction, 4)
-
-
-def _write(name: str, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-    with (RESULTS / name).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return rows
 
 
 if __name__ == "__main__":
