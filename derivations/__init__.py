@@ -1,0 +1,24 @@
+"""The theory, derived: each file states one result, derives it with sympy, checks it, and writes its page of the paper.
+
+`python -m derivations` runs all of them, in this order; `derivation.py` says what one consists of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+
+from derivations.derivation import Derivation
+
+NAMES = (
+    # Separate devices
+    "saturated_line",
+)
+"""Files of this directory, in the order in which their results build on each other."""
+
+
+def load(names: Iterable[str] = NAMES) -> Iterator[Derivation]:
+    """The derivations of these files; the work of deriving is done here, by importing them."""
+    for name in names:
+        derivation: Derivation = import_module(f"derivations.{name}").DERIVATION
+        yield derivation

@@ -1,0 +1,41 @@
+"""Every derivation holds, and would be found out if one of its formulas were wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sympy as sp
+
+import derivations
+from derivations.derivation import Derivation
+
+ALL = {name: derivation for name, derivation in zip(derivations.NAMES, derivations.load(), strict=True)}
+
+
+def test_no_file_is_forgotten() -> None:
+    files = {path.stem for path in Path(derivations.__file__).parent.glob("*.py")}
+    assert files - {"__init__", "__main__", "derivation"} == set(derivations.NAMES)
+    assert all(derivation.name == name for name, derivation in ALL.items())
+
+
+@pytest.mark.parametrize("derivation", ALL.values(), ids=ALL)
+def test_it_holds_and_is_shown(derivation: Derivation) -> None:
+    page = derivation.latex(derivation.verify())
+    assert page.count("{") == page.count("}")
+    assert all(sp.latex(symbol) in page for symbol in derivation.symbols)
+
+
+@pytest.mark.parametrize(("name", "formula"), [(name, key) for name in ALL for key in ALL[name].formulas])
+def test_a_wrong_formula_is_found(name: str, formula: str) -> None:
+    right = ALL[name].formulas
+    wrong = replace(ALL[name], formulas={**right, formula: right[formula] * (1 + sp.Rational(1, 10**6))})
+    with pytest.raises(ArithmeticError, match=name):
+        wrong.verify()
+
+
+@pytest.mark.parametrize("derivation", ALL.values(), ids=ALL)
+def test_its_symbols_are_explained(derivation: Derivation) -> None:
+    used = set().union(*(expression.free_symbols for expression in derivation.formulas.values()))
+    assert {s for s in used if isinstance(s, sp.Symbol)} <= set(derivation.symbols)
