@@ -13,6 +13,8 @@ from derivations.derivation import Derivation
 NAMES = (
     # Separate devices
     "saturated_line",
+    # Drain
+    "kiefer_wolfowitz_drain",
 )
 """Files of this directory, in the order in which their results build on each other."""
 
