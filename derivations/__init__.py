@@ -15,6 +15,7 @@ NAMES = (
     "saturated_line",
     # Drain
     "kiefer_wolfowitz_drain",
+    "drain_exponential",
 )
 """Files of this directory, in the order in which their results build on each other."""
 

@@ -277,10 +277,9 @@ DERIVATION = Derivation(
         Check(r"$V_1+S$ is put in order, wherever it falls among up to 6 workloads.", in_order),
         Check(r"An arrival leaves $V_c-V_1$ at most the larger of it and $S$, among up to 6 workloads.", spread),
         Check(
-            r"""
-            $V_1$ and $V_c$ are wait and last completion by the definition of first come, first served, in every
-            sequence of up to 4 requests with gaps from $\{0,1,2\}$ and service times from $\{1,2,4,7\}$, $c\le3$.
-            """,
+            r"$V_1$ and $V_c$ are wait and last completion by the definition of first come, first served, in every "
+            r"sequence of up to 4 requests with gaps from $\{0,1,2\}$ and service times from $\{1,2,4,7\}$, "
+            r"$c\le3$.",
             exhaustively,
         ),
         Check(r"The density solves its forward equation, for $c\le4$ and every number busy.", forward),
