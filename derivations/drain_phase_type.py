@@ -8,7 +8,7 @@ level, and what it has still to fall through is known from the level below.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 
 import numpy as np
@@ -84,14 +84,14 @@ def moments(servers: int, present: int) -> tuple[sp.Expr, sp.Expr]:
     return sp.factor((start * first)[0]), sp.factor((start * second)[0])
 
 
-def transform(servers: int, present: int) -> sp.Expr:
-    """E[e^{−sT}] of the same."""
-    levels = chain(servers)
+def transform(servers: int, present: int, at: Mapping[sp.Symbol, sp.Expr] | None = None) -> sp.Expr:
+    """E[e^{−sT}] of the same, where the service is as given by `at`."""
+    levels = [(leave.subs(at or {}), down.subs(at or {})) for leave, down in chain(servers)]
     f = sp.ones(1, 1)
     for level in range(1, present + 1):
         leave, down = levels[min(level, servers + 1) - 1]
         f = solved(leave + s * sp.eye(leave.rows), down * f)
-    return sp.factor((fresh(min(present, servers)) * f)[0])
+    return sp.factor((fresh(min(present, servers)).subs(at or {}) * f)[0])
 
 
 # Servers that are never idle: the law of one server's phase, and of the number in the second phase of all.
@@ -126,9 +126,8 @@ residual_mean = intercept(1, saturated(1))
 
 # Two servers, any law: Δ = V_2 − V_1 becomes |Δ − S|, and the residual law G(δ)/m, G(δ) = P(S > δ), stays as it is.
 delta, x = sp.symbols("delta x", nonnegative=True)
-G = sp.Function("G")
-density = -sp.diff(G(delta), delta)
-flow = G(delta) * density.subs(delta, delta + x) + G(delta + x) * density
+G, density = sp.Function("G"), sp.Function("f")
+flow = G(delta) * density(delta + x) + G(delta + x) * density(delta)
 passed = -G(delta) * G(delta + x)
 
 
@@ -136,7 +135,8 @@ def universal(of: Derivation) -> Iterator[sp.Expr]:
     """What two servers take depends on the first two moments only; and the derivative of the product is the flow."""
     yield sp.cancel(of["saturated_intercept"] - sp.Rational(3, 2) * of["residual_mean"])
     yield sp.cancel(of["fresh_intercept"] - of["mean_service"] - of["residual_mean"] / 2)
-    yield sp.expand((sp.diff(passed, delta) - flow).doit())
+    falling = flow.replace(density, lambda at: -sp.diff(G(delta), delta).subs(delta, at))
+    yield sp.expand((sp.diff(passed, delta) - falling).doit())
 
 
 def stationary(_: Derivation) -> Iterator[sp.Expr]:
@@ -165,7 +165,7 @@ def transformed(of: Derivation) -> Iterator[sp.Expr]:
     rng = random.Random(SEED)
     for present, name in ((2, "two"), (3, "three")):
         at = {symbol: sp.Rational(rng.randint(1, 9), 10) for symbol in (p, g, nu1, nu2)}
-        f = transform(2, present).subs(at)
+        f = transform(2, present, at)
         yield -sp.diff(f, s).subs(s, 0) - of[f"{name}_mean"].subs(at)
         yield sp.diff(f, s, 2).subs(s, 0) - of[f"{name}_square"].subs(at)
 
@@ -271,6 +271,7 @@ DERIVATION = Derivation(
         delta: r"$V_2-V_1$, the difference of two workloads [s]",
         x: "its value after a request [s]",
         G: r"$G(\delta)=P(S>\delta)$",
+        density: "density of the service time [1/s]",
         nu1: "rate at which the first phase ends [1/s]",
         nu2: "rate at which the second ends [1/s]",
     },
@@ -337,7 +338,7 @@ DERIVATION = Derivation(
             """
         ),
         Step(
-            "For two requests that begin at once on two servers the recursion gives, in that case, the mean",
+            "Two requests that begin at once on two servers, each of one of two exponentials, take on average",
             two_mean.subs(g, 0),
         ),
     ),
