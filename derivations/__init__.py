@@ -19,6 +19,7 @@ NAMES = (
     "drain_infinite_servers",
     "drain_single_server",
     "drain_phase_type",
+    "drain_depth_limit",
 )
 """Files of this directory, in the order in which their results build on each other."""
 
