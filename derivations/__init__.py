@@ -20,6 +20,7 @@ NAMES = (
     "drain_single_server",
     "drain_phase_type",
     "drain_depth_limit",
+    "feasible_disks",
 )
 """Files of this directory, in the order in which their results build on each other."""
 
