@@ -19,6 +19,7 @@ NAMES = (
     "drain_infinite_servers",
     "drain_single_server",
     "drain_phase_type",
+    "drain_constant_service",
     "drain_depth_limit",
     "feasible_disks",
 )
