@@ -22,6 +22,7 @@ NAMES = (
     "drain_constant_service",
     "drain_depth_limit",
     "feasible_disks",
+    "drain_rate_limit",
 )
 """Files of this directory, in the order in which their results build on each other."""
 
