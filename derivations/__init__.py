@@ -23,6 +23,7 @@ NAMES = (
     "drain_depth_limit",
     "feasible_disks",
     "drain_rate_limit",
+    "precopy_rounds",
 )
 """Files of this directory, in the order in which their results build on each other."""
 
