@@ -1,0 +1,34 @@
+"""What the bench has measured, as it is kept."""
+
+import csv
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FOLDER = Path(__file__).parent / "data"
+
+Column = NDArray[np.float64]
+
+
+def table(name: str, folder: Path = FOLDER) -> dict[str, list[dict[str, str]]]:
+    """The rows of one table by cell, or by the name of whatever its first column tells apart."""
+    rows: dict[str, list[dict[str, str]]] = {}
+    with gzip.open(folder / f"{name}.csv.gz", "rt", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            rows.setdefault(row["cell"], []).append(row)
+    return rows
+
+
+def column(rows: list[dict[str, str]], name: str) -> Column:
+    """One column as numbers."""
+    return np.array([float(row[name]) for row in rows])
+
+
+def about(folder: Path = FOLDER) -> dict[str, Any]:
+    """When, where and with which versions it was measured."""
+    found: dict[str, Any] = json.loads((folder / "bench.json").read_text(encoding="utf-8"))
+    return found
