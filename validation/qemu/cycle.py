@@ -1,16 +1,14 @@
 """The bench's own cycle, simulated: the guest goes on, for a while, and is stopped.
 
 A drain is over when everything has completed, so the guest that goes on after it begins everything anew at one moment.
-Constant service keeps what began together in step until the next stop, which no stationary law knows of: servers that
-have not been idle since end together, and disks of one request each are told apart by the jitter of what a request
-costs beside its service, no more. So that time is followed here from one stop to the next.
+Constant service keeps what began together in step until the next stop, which no stationary law knows of. So that time
+is followed here from one stop to the next.
 
-    guest ──▶ (one at a time, `guest` each) ──▶ (`path` each) ──▶ servers, first come first served ──▶ guest
+    guest ──▶ (one at a time, `turn` each) ──▶ servers, first come first served ──▶ `path` ──▶ `interrupt` ──▶ guest
 
 The guest has one processor: what its requests cost there is done one after another, and when it goes on it takes the
-disks in turn. `path` is all the rest that is not service: QEMU, the server's threads, the host. A server that sleeps
-through the service itself (nbdkit's delay filter) is late by it, so there it lengthens the service; a pool in virtual
-time is never late.
+disks in turn. So requests that began together end up a `turn` apart, and disks of many requests further. What each
+costs is taken as constant: a machine that is late is late for all disks, and that keeps them in step.
 
 A limit on the guest's queue (nr_requests) freezes the disk's queue: what is outstanding completes, and only then do as
 many requests go on as the new limit allows.
@@ -29,21 +27,32 @@ from .cells import Cell
 
 Floats = NDArray[np.float64]
 SETTLE, SPREAD = 0.25, 0.3
-"""Seconds for which the guest goes on, beside twice the longest drain: at least, and more by a uniform time."""
+"""Seconds for which the guest goes on, beside the longest drain: at least, and more by a uniform time."""
 BLOCK = 4096
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """Laws of what a request costs beside its service [s]: on the guest's processor, and elsewhere."""
+    """What a request costs beside its service [s].
 
-    guest: qt.Law
-    path: qt.Law
+    Attributes
+    ----------
+    turn : float
+        On the guest's processor, from one request's completion to the next one's submission.
+    path : float
+        Between QEMU's taking it and its completing it; a drain waits for it.
+    interrupt : float
+        Between QEMU and the guest, both ways.
+    """
+
+    turn: float
+    path: float
+    interrupt: float
 
     @property
-    def mean(self) -> float:
-        """Of both [s]."""
-        return self.guest.mean + self.path.mean
+    def total(self) -> float:
+        """Of one request at a time [s]."""
+        return self.turn + self.path + self.interrupt
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ def devices(cell: Cell) -> tuple[int, list[int]]:
 def settling(cell: Cell) -> float:
     """How long the guest goes on at least before the limit is set, or the stop [s]."""
     servers, of = devices(cell)
-    return SETTLE + 2.0 * cell.depth * (1 if len(set(of)) > 1 else cell.disks) * cell.service.mean / servers
+    return SETTLE + cell.depth * (1 if len(set(of)) > 1 else cell.disks) * cell.service.mean / servers
 
 
 def cycles(cell: Cell, overhead: Overhead, stops: int, seed: int = 1) -> Cycles:
@@ -122,10 +131,8 @@ class _Running:
     def __init__(self, cell: Cell, overhead: Overhead, rng: np.random.Generator) -> None:
         self.cell = cell
         self.servers, self.of = devices(cell)
-        self.late = cell.device == "delay"
-        self.service, self.guest, self.path = (
-            _drawn(law, rng) for law in (cell.service, overhead.guest, overhead.path)
-        )
+        self.overhead = overhead
+        self.service = _drawn(cell.service, rng)
         self.completed = 0
 
     def go_on(self) -> None:
@@ -136,8 +143,8 @@ class _Running:
         self.free = [[0.0] * self.servers for _ in range(max(self.of) + 1)]
         self.outstanding = [0] * cell.disks
         self.frozen = [False] * cell.disks
-        # (when, at the device or back at the guest, disk, when the guest was done with it); at equal times back first
-        self.events: list[tuple[float, bool, int, float]] = []
+        # (when, whether it comes to the device or is completed, disk); at equal times completed first
+        self.events: list[tuple[float, bool, int]] = []
         for disk in range(cell.disks):
             for _ in range(min(cell.depth, always or cell.depth)):
                 self._submit(0.0, disk)
@@ -150,38 +157,35 @@ class _Running:
         """Until then."""
         events = self.events
         while events and events[0][0] <= until:
-            now, at_device, disk, _ = heappop(events)
-            if at_device:
-                heappush(events, (self._served(now, disk), False, disk, 0.0))
+            now, comes, disk = heappop(events)
+            if comes:
+                heappush(events, (self._served(now, disk), False, disk))
                 continue
             self.completed += 1
             self.outstanding[disk] -= 1
             if not self.frozen[disk]:
-                self._submit(now, disk)
+                self._submit(now + self.overhead.interrupt, disk)
             elif self.outstanding[disk] == 0:
                 self.frozen[disk] = False
                 for _ in range(self.cell.requests or 0):
-                    self._submit(now, disk)
+                    self._submit(now + self.overhead.interrupt, disk)
 
     def drained(self, stop: float) -> float:
         """How long after the stop the last of what was submitted completes."""
         last = stop
         while self.events:
-            now, at_device, disk, submitted = heappop(self.events)
-            if not at_device:
-                last = max(last, now)
-            elif submitted <= stop:
-                last = max(last, self._served(now, disk))
+            now, comes, _ = heappop(self.events)
+            if not comes:  # what has not come to the device by now is still in the guest
+                last = now
         return last - stop
 
     def _submit(self, now: float, disk: int) -> None:
         self.outstanding[disk] += 1
-        self.guest_free = max(now, self.guest_free) + next(self.guest)
-        at = self.guest_free if self.late else self.guest_free + next(self.path)
-        heappush(self.events, (at, True, disk, self.guest_free))
+        self.guest_free = max(now, self.guest_free) + self.overhead.turn
+        heappush(self.events, (self.guest_free, True, disk))
 
     def _served(self, now: float, disk: int) -> float:
         free = self.free[self.of[disk]]
-        end = max(now, free[0]) + next(self.service) + (next(self.path) if self.late else 0.0)
+        end = max(now, free[0]) + next(self.service)
         heapreplace(free, end)
-        return end
+        return end + self.overhead.path

@@ -4,15 +4,18 @@ From the cells' parameters and the calibration alone (one disk, one request at a
 of device), the throughput, response time and stop of every cell; writes validation/results/qemu_predictions.csv.
 Nothing is predicted for this machine's own disk, of which nothing is known.
 
-* **Overhead.** At one request at a time a request takes 1/X, of which QEMU sees R and the device takes S. So a request
-  costs R − S on its way between QEMU and the device, and 1/X − R in the guest. The library is told of both as a think
-  time, a delay station; the bench's own cycle (`cycle.py`) has a line before the guest's one processor.
+* **Overhead.** One request at a time takes 1/X from one to the next. The device takes S of it; QEMU sees R between
+  taking and completing it, the guest's block layer sees G. So a request costs R − S on its path behind QEMU, G − R
+  between QEMU and the guest, and 1/X − G on the guest's processor. The library is told of the sum as a think time, a
+  delay station; in the bench's own cycle (`cycle.py`) requests stand in line for the processor.
 * **Throughput** of each disk by `qt.solve`, where that is exact, else by `qt.simulate`. By Little's law the response
-  that QEMU sees is what is outstanding over it, less the time in the guest.
-* **Stop**: pause of the processor (calibrated) + drain + a flush of each disk, one after another. The drain by
-  `qt.drain_time`, a stationary law: the *stationary* columns. With constant service the guest that goes on after a stop
-  begins everything at once and in step, so there the prediction is the law of that *cycle*; where service times vary
-  it is the stationary law, and the other is there to be compared.
+  that QEMU sees is what is outstanding over it, less the time that is not QEMU's.
+* **Stop**: pause of the processor (calibrated) + drain + a flush of each disk, one after another: what one takes that
+  has nothing to flush (calibrated), and the device's time where there were writes. The drain by
+  `qt.drain_time`, and the path of the last request back: the *stationary* columns. With constant service the guest that
+  goes on after a stop begins everything at once and in step, so there the prediction is the law of that *cycle*. So it
+  is, with its throughput, where a delay station would have the guest's one processor do more than it can. Elsewhere it
+  is the stationary law, and the other is there to be compared.
 * A rate limit is `qt.RateLimit`, a limit in the guest a smaller number of requests that circulate. One that is set
   shortly before the stop is followed in the cycle, for it freezes the disk's queue until what is outstanding has
   completed. The library's `qt.DepthLimit` with a `lead` takes the next request as soon as fewer than the limit are
@@ -37,9 +40,8 @@ from .cells import CELLS, MIGRATIONS, Cell
 from .cycle import Overhead
 from .recordings import column
 
-STOPS = 2000
+STOPS = 1000
 """Simulated stops of a cell's cycle, and of the library's where it simulates."""
-LEAST_SCV = 1e-4
 
 
 @dataclass(frozen=True)
@@ -63,33 +65,25 @@ class Calibration:
 
 def calibrated(cell: Cell, folder: Path) -> Calibration:
     """Read what a calibration cell has measured."""
-    seconds, stops = (recordings.table(name, folder)[cell.name] for name in ("seconds", "stops"))
-    elapsed, requests, response = (column(seconds, name) for name in ("elapsed", "requests", "response"))
-    whole = requests > 0
-    elapsed, requests, response = elapsed[whole], requests[whole], response[whole]
-    service = cell.service.mean
-    took, vcpus, disks, flush = (column(stops, name) for name in ("took", "vcpus", "disks", "flush"))
+    seconds, guest, stops = (recordings.table(name, folder)[cell.name] for name in ("seconds", "guest", "stops"))
+
+    def each(rows: recordings.Rows, name: str) -> float:
+        return float(column(rows, name).sum() / column(rows, "requests").sum())
+
+    turn = each(guest, "elapsed") - each(guest, "response")
+    path = each(seconds, "response") - cell.service.mean
+    interrupt = each(guest, "response") - each(seconds, "response")
+    if not min(turn, path, interrupt) > 0.0:
+        raise SystemExit(
+            f"error: {cell.name}: a request must take some time everywhere, not {turn:g} s on the guest's processor, "
+            f"{interrupt:g} s between it and QEMU, and {path:g} s behind"
+        )
+    took, disks, flush = (column(stops, name) for name in ("took", "disks", "flush"))
     return Calibration(
-        Overhead(
-            guest=_law((elapsed - response) / requests, requests, cell.name, "the guest"),
-            path=_law(response / requests - service, requests, cell.name, "QEMU's response beside the service"),
-        ),
+        Overhead(turn, path, interrupt),
         pause=float(np.median(took - disks - flush)),
         flush=float(np.median(flush)) / cell.disks,
     )
-
-
-def _law(means: recordings.Column, requests: recordings.Column, cell: str, what: str) -> qt.Law:
-    """A gamma law for one request, from means over so many."""
-    mean = float(np.average(means, weights=requests))
-    if not mean > 0.0:
-        raise SystemExit(f"{cell}: {what} must take some time, not {mean:g} s")
-    variance = float(np.median(requests * (means - mean) ** 2)) / MEDIAN_OF_SQUARE
-    return qt.Gamma(mean=mean, scv=max(variance / mean**2, LEAST_SCV))
-
-
-MEDIAN_OF_SQUARE = 0.4549
-"""Of a standard normal variable: a few seconds in which the machine did something else do not count."""
 
 
 def kind(cell: Cell) -> str:
@@ -131,7 +125,7 @@ def stationary(cell: Cell, overhead: Overhead) -> Stationary:
     """The drain of a cell by the library."""
     if cell.lead is not None:
         limit = qt.DepthLimit(cell.requests or cell.depth, per="disk")
-        seen = qt.simulate_stops(engine(cell, overhead.mean), limit, STOPS, lead=cell.lead)
+        seen = qt.simulate_stops(engine(cell, overhead.total), limit, STOPS, lead=cell.lead)
         halves = [seen.quantile(p) for p in (0.5, 0.9)]
         return Stationary(
             halves[0].value, halves[1].value, seen.throughput.value * cell.lead, "simulate_stops", False,
@@ -140,7 +134,7 @@ def stationary(cell: Cell, overhead: Overhead) -> Stationary:
     if cell.rate_limit is not None:
         drain = qt.drain_time(engine(cell, 0.0), qt.RateLimit(cell.rate_limit))
     else:
-        drain = qt.drain_time(engine(cell, overhead.mean))
+        drain = qt.drain_time(engine(cell, overhead.total))
     error = drain.error_bounds.get("quantile", drain.error_bound)
     return Stationary(drain.quantile(0.5), drain.quantile(0.9), None, drain.method, drain.exact, _known(error))
 
@@ -153,7 +147,7 @@ def throughput(cell: Cell, overhead: Overhead) -> tuple[float, str]:
     """Requests per second of each disk by the library, and how; with a rate limit, which binds, its rate."""
     if cell.rate_limit is not None:
         return cell.rate_limit, "rate limit"
-    told = engine(cell, overhead.mean)
+    told = engine(cell, overhead.total)
     found = qt.solve(told)
     if found.exact:
         return found.throughput / cell.disks, found.method
@@ -165,32 +159,33 @@ def predicted(cell: Cell, known: Calibration) -> dict[str, Any]:
     overhead, n = known.overhead, circulating(cell)
     iops, how = throughput(cell, overhead)
     law = stationary(cell, overhead)
-    flush = cell.disks * (cell.flush + overhead.path.mean if cell.writes else known.flush)
+    flush = cell.disks * (known.flush + (cell.flush if cell.writes else 0.0))
     fixed = known.pause + flush
     row: dict[str, Any] = {
         "cell": cell.name,
         "question": cell.question,
-        "iops": iops,
-        "response": n / iops - overhead.guest.mean,
         "pause": known.pause,
         "flush": flush,
-        "stationary_median": fixed + law.median,
-        "stationary_90": fixed + law.ninety,
+        "law": "stationary",
+        "stationary_median": fixed + overhead.path + law.median,
+        "stationary_90": fixed + overhead.path + law.ninety,
     }
-    row |= dict.fromkeys(("cycle_median", "cycle_90", "cycle_iops", "completed", "stationary_completed"), None)
     if cell.rate_limit is None:
         seen = cycle.cycles(cell, overhead, STOPS)
         row["cycle_median"], row["cycle_90"] = (fixed + np.quantile(seen.drains, [0.5, 0.9])).tolist()
         row["cycle_iops"] = cycle.throughput(cell, overhead)
         if cell.lead is not None:
             row["completed"], row["stationary_completed"] = float(seen.completed.mean()), law.completed
-    in_step = row["cycle_median"] is not None and isinstance(cell.service, qt.Deterministic)
-    row["law"] = "cycle" if in_step else "stationary"
+        too_much = iops * cell.disks * overhead.turn > 1.0
+        if too_much or isinstance(cell.service, qt.Deterministic):
+            row["law"] = "cycle"
+        if too_much:
+            iops, how = row["cycle_iops"], "cycle"
     for quantile in ("median", "90"):
         row[f"stop_{quantile}"] = row[f"{row['law']}_{quantile}"]
         row[f"drain_{quantile}"] = row[f"stop_{quantile}"] - fixed
-    row |= {"iops_method": how, "drain_method": law.method, "exact": law.exact, "error_bound": law.error}
-    return row
+    row["iops"], row["response"] = iops, n / iops - overhead.turn - overhead.interrupt
+    return row | {"iops_method": how, "drain_method": law.method, "exact": law.exact, "error_bound": law.error}
 
 
 COLUMNS = (
@@ -203,9 +198,7 @@ DIGITS = 5
 
 def predictions(folder: Path) -> list[dict[str, Any]]:
     """A row for each cell that is not a calibration, and each migration."""
-    known = {
-        cell.name: calibrated(cell, folder) for cell in CELLS.values() if cell.question == "calibration"
-    }
+    known = {cell.name: calibrated(cell, folder) for cell in CELLS.values() if cell.question == "calibration"}
     rows = []
     for cell in (*CELLS.values(), *MIGRATIONS.values()):
         if cell.question == "calibration":

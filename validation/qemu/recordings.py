@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parent / "data"
 
+Rows = list[dict[str, str]]
 Column = NDArray[np.float64]
 
 
-def table(name: str, folder: Path = FOLDER) -> dict[str, list[dict[str, str]]]:
-    """The rows of one table by cell, or by the name of whatever its first column tells apart."""
-    rows: dict[str, list[dict[str, str]]] = {}
+def table(name: str, folder: Path = FOLDER) -> dict[str, Rows]:
+    """The rows of one table, by cell."""
+    rows: dict[str, Rows] = {}
     with gzip.open(folder / f"{name}.csv.gz", "rt", newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             rows.setdefault(row["cell"], []).append(row)
     return rows
 
 
-def column(rows: list[dict[str, str]], name: str) -> Column:
+def column(rows: Rows, name: str) -> Column:
     """One column as numbers."""
     return np.array([float(row[name]) for row in rows])
 
