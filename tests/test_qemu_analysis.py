@@ -104,7 +104,7 @@ def test_cycle_throughput() -> None:
 def test_limit_freezes_the_queue_first(lead: float, low: float, high: float) -> None:
     """What was outstanding when the limit was set, 16 services of each server, completes before anything else begins:
     the drain is the rest of it, and afterwards that of 8 requests on 4 servers. No server is idle meanwhile."""
-    seen = cycles(replace(CELLS["lead-50ms"], lead=lead), NONE, 200)
+    seen = cycles(replace(CELLS["lead-100ms"], lead=lead), NONE, 200)
     assert low - 1e-4 <= seen.drains.min()
     assert seen.drains.max() <= high + 1e-4
     assert np.abs(seen.completed - 4 * 200 * lead).max() <= 16

@@ -308,8 +308,8 @@ class Answers:
 
     def lead(self) -> None:
         """(d) How far in advance."""
-        self.head("(d) How far in advance", "lead", "stop, median", "predicted", "drain at once less lead",
-                  "completed", "predicted", "throughput lost")  # fmt: skip
+        self.head("(d) How far in advance", "lead", "stop, median", "predicted", "library's limit",
+                  "full drain less lead", "completed", "predicted", "throughput lost")  # fmt: skip
         names = [name for name in self.cells if name in CELLS and CELLS[name].question == "lead"]
         full = self.cells.get("delay-64", {})
         enough = None
@@ -319,11 +319,17 @@ class Answers:
             usual = cell["iops_measured"] * known.disks * lead
             left = ms(max(full["median_measured"] - lead, 0.0)) if full else "–"
             done, said = cell["completed_measured"], cell["completed_predicted"]
-            self.row(ms(lead), self.stop(name), ms(cell["median_predicted"]), left, f"{done:.0f}", f"{said:.0f}",
-                     f"{1.0 - done / usual:.1%}")  # fmt: skip
+            library = cell["median_measured"] * (1.0 + cell["stationary_median_error"])
+            self.row(ms(lead), self.stop(name), ms(cell["median_predicted"]), ms(library), left, f"{done:.0f}",
+                     f"{said:.0f}", f"{1.0 - done / usual:.1%}")  # fmt: skip
             limited = self.cells.get("guest-limit-8", {}).get("median_measured")
             if enough is None and limited is not None and cell["median_measured"] <= 1.1 * limited:
                 enough = lead
+        if names:
+            self.say(
+                "Predicted is a limit as nr_requests sets it: the queue is frozen until what is outstanding has "
+                "completed. The library's takes the next request as soon as fewer than the limit are outstanding."
+            )
         if enough is not None and full:
             self.say(
                 f"The first lead whose stop is at most a tenth longer than under a limit that always holds is "
@@ -435,7 +441,7 @@ def picture(cells: Numbers, path: Path) -> None:
             ("", [(4, "guest-limit-4"), (8, "guest-limit-8"), (16, "guest-limit-16"), ("none", "delay-64")]),
         ]),
         ("lead [ms]", "(d) limit of 8 set so long before", [
-            ("", [(0, "delay-64"), *((n, f"lead-{n}ms") for n in (50, 100, 200, 300, 400, 600))]),
+            ("", [(0, "delay-64"), *((n, f"lead-{n}ms") for n in (100, 200, 300, 400, 600))]),
         ]),
         ("", "(e) engines", [
             ("", [(n.replace("threads-", "thr. ").replace("shared-", "sh. ").replace("disk-", "disk "), n) for n in (
@@ -469,7 +475,7 @@ def picture(cells: Numbers, path: Path) -> None:
         if title.startswith(("(a)", "(f)")):
             ax.set_xscale("log", base=2)
             ax.xaxis.set_major_formatter("{x:g}")
-        if title.startswith(("(a)", "(c)", "(e)")):
+        if title.startswith(("(a)", "(e)")):
             ax.set_yscale("log")
             ax.yaxis.set_major_formatter("{x:g}")
             ax.yaxis.set_minor_formatter("")
