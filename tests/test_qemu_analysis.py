@@ -1,248 +1,197 @@
-"""The bench on real QEMU where something is missing or goes wrong, and its device against a plain model.
+"""The analysis of the QEMU bench, without QEMU: on synthetic data, against known laws, and on what is kept."""
 
-That it works is seen by `make smoke`, on a real QEMU. Here stand-ins take QEMU's place.
-"""
-
-import ctypes
-import heapq
-import os
-import shutil
-import signal
-import subprocess
-import sys
+import csv
+import gzip
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
-from validation.qemu import devices, guest, machine, measure
-from validation.qemu.cells import CELLS, SMOKE
-from validation.qemu.guest import BenchError, Guest
+import qtheory as qt
 
-SYSTEM = Guest("6.1", Path("kernel"), Path("initrd"))
+pytest.importorskip("validation.qemu", reason="validation/ is in the repository only")
+from validation.qemu import compare, cycle, predict, recordings
+from validation.qemu.cells import CELLS, Cell
+from validation.qemu.cycle import Overhead, cycles
+from validation.tables import RESULTS
 
-# Makes the sockets that it is told to make, greets at the monitor's, and does what WORDS say.
-STAND_IN = """\
-import json, os, re, socket, sys, threading
-open(os.environ["PIDS"], "a").write(f"{os.getpid()}\\n")
-def made(path):
-    server = socket.socket(socket.AF_UNIX); server.bind(path); server.listen()
-    return server
-line = " ".join(sys.argv)
-shell = made(re.search(r"id=shell,path=([^,]+)", line)[1])
-monitor = made(re.search(r"-qmp unix:([^,]+)", line)[1])
-console = re.search(r"file:(\\S+)", line)[1]
-open(console, "w").write(os.environ["CONSOLE"])
-kept = shell.accept()
-while True:
-    talk = monitor.accept()[0].makefile("rw")
-    try:
-        print(json.dumps({"QMP": {"version": {}, "capabilities": []}}), file=talk, flush=True)
-    except BrokenPipeError:
-        continue
-    for said in talk:
-        if "stop" in said:
-            sys.exit("disk on fire")
-        print(json.dumps({"return": {}, "id": json.loads(said).get("id")}), file=talk, flush=True)
-"""
+NONE = Overhead(turn=1e-9, path=0.0, interrupt=0.0)
+SOME = Overhead(turn=0.0003, path=0.0004, interrupt=0.0002)
+KEPT = (recordings.FOLDER / "stops.csv.gz").exists() and (RESULTS / "qemu.csv").exists()
 
 
-@pytest.fixture
-def stand_in(tmp_path, monkeypatch):
-    """Puts a program under a name, alone on the PATH."""
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    monkeypatch.setenv("PATH", str(programs))
-    monkeypatch.setenv("PIDS", str(tmp_path / "pids"))
-    monkeypatch.setenv("CONSOLE", "bench: ready\n")
-
-    def put(name, text, interpreter=sys.executable):
-        path = programs / name
-        path.write_text(f"#!{interpreter}\n{text}")
-        path.chmod(0o755)
-
-    return put
+def kept(name: str, rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write a table as the bench does."""
+    with gzip.open(folder / f"{name}.csv.gz", "wt", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
-@pytest.fixture
-def folder():
-    # a socket's path must be short
-    with machine.place(Path("/tmp")) as path:
-        yield path
+def stop(name: str, number: int, took: float, disks: float, flush: float = 1e-4, completed: str = "") -> dict[str, Any]:
+    return {
+        "cell": name, "stop": number, "pause": 0.4, "took": took, "vcpus": 5e-4, "disks": disks, "flush": flush,
+        "turns": "0.000000", "lead": 0.1 if completed else "", "completed": completed,
+    }  # fmt: skip
 
 
-def start(folder, **options):
-    with machine.started(SYSTEM, folder, [], "tcg", **options) as running:
-        return running.execute("stop")
+def calibration(name: str, folder: Path, overhead: Overhead, service: float = 0.02) -> None:
+    """Data of a calibration in which all is as the model says."""
+    seconds, each = 20, service + overhead.total
+    n = round(1.0 / each)
+    kept("stops", [stop(name, k, disks + 8e-4, disks) for k, disks in enumerate(np.linspace(0.0, 0.02, 11))], folder)
+    rows = [
+        {"cell": name, "second": k, "disk": 0, "elapsed": n * each, "requests": n,
+         "response": n * (service + overhead.path)}
+        for k in range(seconds)
+    ]  # fmt: skip
+    kept("seconds", rows, folder)
+    inside = seconds * n * (service + overhead.path + overhead.interrupt)
+    row = {"cell": name, "disk": 0, "elapsed": seconds * n * each, "requests": seconds * n, "response": inside}
+    kept("guest", [row], folder)
 
 
-def alive(pids: Path) -> list[int]:
-    return [int(pid) for pid in pids.read_text().split() if Path(f"/proc/{pid}").exists()]
+def test_calibration_finds_the_overhead(tmp_path: Path) -> None:
+    """Its three parts, and what a stop takes beside drain and flush."""
+    calibration("calibration-delay", tmp_path, SOME)
+    found = predict.calibrated(CELLS["calibration-delay"], tmp_path)
+    for part in ("turn", "path", "interrupt"):
+        assert getattr(found.overhead, part) == pytest.approx(getattr(SOME, part), rel=1e-6)
+    assert found.pause == pytest.approx(7e-4)
+    assert found.flush == pytest.approx(1e-4)
 
 
-def test_programs_that_are_missing_are_named_with_their_package(stand_in, folder, tmp_path):
-    with pytest.raises(BenchError, match=r"^qemu-system-x86_64 is not installed \(Debian package qemu-system-x86\)$"):
-        start(folder)
-    with (
-        pytest.raises(BenchError, match=r"^nbdkit is not installed \(Debian package nbdkit\)$"),
-        devices.started(SMOKE, tmp_path, tmp_path, 1),
-    ):
-        pass
-    with pytest.raises(BenchError, match=r"^gcc is not installed"):
-        devices.build(tmp_path)
-    with pytest.raises(BenchError, match=r"^busybox is not installed \(Debian package busybox-static\)$"):
-        guest.build(tmp_path, "")
+def test_calibration_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    """QEMU cannot answer faster than the device."""
+    calibration("calibration-delay", tmp_path, SOME, service=0.019)
+    with pytest.raises(SystemExit, match="calibration-delay: a request must take some time everywhere"):
+        predict.calibrated(CELLS["calibration-delay"], tmp_path)
 
 
-def test_the_command_line_says_one_line(stand_in, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "validation.qemu.measure", "--smoke", "--work-dir", str(tmp_path / "work")],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: busybox is not installed (Debian package busybox-static)\n"
+@pytest.mark.parametrize("name", ["exponential-2", "exponential-8", "disks-2", "threads-16"])
+def test_cycle_without_overhead_is_the_stationary_law(name: str) -> None:
+    """Exponential service forgets how it began: exact drains. Kolmogorov's distance has its 99.9 % point."""
+    stops = 400
+    drains = np.sort(cycles(CELLS[name], NONE, stops, seed=7).drains)
+    law = qt.drain_time(predict.engine(CELLS[name], 0.0))
+    below = np.array([law.cdf(t) for t in drains])
+    at = np.arange(stops + 1) / stops
+    assert max(np.max(at[1:] - below), np.max(below - at[:-1])) < 1.95 / np.sqrt(stops)
 
 
-def test_a_cell_that_is_not_there(stand_in, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "validation.qemu.measure", "delay-3", "--work-dir", str(tmp_path / "work")],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: no cell is called delay-3; there are calibration-delay, ")
-    assert len(done.stderr.splitlines()) == 1
+def test_disks_that_begin_together_stay_in_step() -> None:
+    """Four disks of one request: a drain is uniform over one service, not the largest of four such."""
+    drains = cycles(CELLS["delay-1"], NONE, 2000).drains
+    assert np.median(drains) == pytest.approx(0.01, abs=3 * 0.01 / np.sqrt(2000))
+    assert np.quantile(drains, 0.9) == pytest.approx(0.018, abs=4 * 0.006 / np.sqrt(2000))
+    assert drains.max() <= 0.02
 
 
-def test_an_nbdkit_that_does_not_start(stand_in, tmp_path):
-    stand_in("nbdkit", "echo 'nbdkit: error: no such filter'; exit 1", "/bin/sh")
-    with (
-        pytest.raises(BenchError, match="^nbdkit did not start: nbdkit: error: no such filter$"),
-        devices.started(CELLS["delay-8"], tmp_path, tmp_path, 1),
-    ):
-        pass
+def test_cycle_throughput() -> None:
+    """One request at a time takes all its parts; servers and the guest's processor do no more than they can."""
+    one = replace(CELLS["delay-1"], disks=1)
+    assert cycle.throughput(one, SOME, 90.0) == pytest.approx(1.0 / (0.02 + SOME.total), rel=1e-3)
+    assert cycle.throughput(CELLS["delay-8"], SOME) == pytest.approx(200.0, rel=1e-2)
+    slow = Overhead(turn=0.002, path=0.0, interrupt=0.0)
+    assert cycle.throughput(CELLS["delay-8"], slow) == pytest.approx(1.0 / 0.002 / 4, rel=1e-2)
 
 
-def test_a_qemu_that_does_not_start(stand_in, folder):
-    stand_in("qemu-system-x86_64", "echo 'unknown machine type' >&2; exit 1", "/bin/sh")
-    with pytest.raises(BenchError, match="^QEMU did not start: unknown machine type$"):
-        start(folder)
+@pytest.mark.parametrize(("lead", "low", "high"), [(0.05, 0.25, 0.27), (0.2, 0.1, 0.12), (0.45, 0.02, 0.04)])
+def test_limit_freezes_the_queue_first(lead: float, low: float, high: float) -> None:
+    """What was outstanding when the limit was set, 16 services of each server, completes before anything else begins:
+    the drain is the rest of it, and afterwards that of 8 requests on 4 servers. No server is idle meanwhile."""
+    seen = cycles(replace(CELLS["lead-100ms"], lead=lead), NONE, 200)
+    assert low - 1e-4 <= seen.drains.min()
+    assert seen.drains.max() <= high + 1e-4
+    assert np.abs(seen.completed - 4 * 200 * lead).max() <= 16
 
 
-def test_a_qemu_that_makes_no_socket_is_ended(stand_in, folder, tmp_path):
-    stand_in("qemu-system-x86_64", 'echo $$ >"$PIDS"; exec /bin/sleep 60', "/bin/sh")
-    with pytest.raises(BenchError, match=r"^QEMU made no socket within 1 s$"):
-        start(folder, boot_limit=1.0)
-    assert alive(tmp_path / "pids") == []
+def test_which_law_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stationary one, but with constant service, and where it asks too much of the guest's processor."""
+    monkeypatch.setattr(predict, "STOPS", 40)
+    known = predict.Calibration(SOME, pause=1e-3, flush=1e-4)
+    row = predict.predicted(CELLS["flush-8"], known)
+    assert row["flush"] == pytest.approx(4 * (0.015 + 1e-4))
+    assert row["stop_median"] == pytest.approx(row["pause"] + row["drain_median"] + row["flush"])
+    assert row["law"] == "stationary"
+    assert predict.predicted(CELLS["delay-1"], known)["law"] == "cycle"
+    # 4 × 1600 requests/s of 0.3 ms each are more than one processor can do
+    busy = predict.predicted(CELLS["threads-64"], known)
+    assert busy["law"] == "cycle"
+    assert busy["iops"] == pytest.approx(1.0 / SOME.turn / 4, rel=1e-2)
 
 
-def test_a_guest_that_does_not_boot(stand_in, folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("CONSOLE", "Linux\nKernel panic\n")
-    stand_in("qemu-system-x86_64", STAND_IN)
-    with pytest.raises(BenchError, match=r"^the guest did not boot within 2 s, its last words: Kernel panic$"):
-        start(folder, boot_limit=2.0)
-    assert alive(tmp_path / "pids") == []
+@pytest.mark.parametrize("p", [0.5, 0.9])
+@pytest.mark.parametrize("n", [60, 100])
+def test_interval_holds_whatever_the_law(p: float, n: int) -> None:
+    """A quantile lies between the values of these ranks when the number of values below it is in between."""
+    low, high = compare.interval(np.arange(1.0, n + 1.0), p)
+    covered = binom.cdf(high - 1.0, n, p) - binom.cdf(low - 1.0, n, p)
+    assert covered >= 0.95
+    narrower = binom.cdf(high - 2.0, n, p) - binom.cdf(low, n, p)
+    assert narrower < 0.95
 
 
-def test_a_monitor_that_dies(stand_in, folder, tmp_path):
-    stand_in("qemu-system-x86_64", STAND_IN)
-    with pytest.raises(BenchError, match=r"^QEMU stopped with status 1: disk on fire$"):
-        start(folder)
-    assert alive(tmp_path / "pids") == []
+def synthetic(cell: Cell, folder: Path, error: float) -> compare.Numbers:
+    """Stops whose quantiles are known, and a prediction that is too large by `error`."""
+    took = np.linspace(0.04, 0.14, 101)
+    kept("stops", [stop(cell.name, k, t, t - 0.001) for k, t in enumerate(took)], folder)
+    row = {"cell": cell.name, "second": 0, "disk": 0, "elapsed": 2.0, "requests": 400, "response": 16.0}
+    kept("seconds", [row], folder)
+    said = {"stop_median": 0.09, "stop_90": 0.13, "iops": 200.0, "response": 0.04, "flush": 0.0, "pause": 5e-4}
+    said["drain_median"] = 0.089
+    return {cell.name: {name: x * (1.0 + error) for name, x in said.items()}}
 
 
-def test_too_little_memory(stand_in, folder, monkeypatch):
-    monkeypatch.setattr(machine, "_free_memory", lambda: 100)
-    with pytest.raises(BenchError, match=r"^the guest needs 640 MiB of memory, 100 are free$"):
-        start(folder)
+@pytest.mark.parametrize(("error", "met"), [(0.0, (1, 1, 1)), (-0.08, (0, 1, 1)), (0.12, (0, 0, 1)), (0.2, (0, 0, 0))])
+def test_errors_are_counted(error: float, met: tuple[int, int, int], tmp_path: Path) -> None:
+    """Each against its own limit."""
+    predictions = synthetic(CELLS["delay-8"], tmp_path, error)
+    (row,) = compare.compared(tmp_path, predictions)
+    assert (row["iops_within"], row["median_within"], row["90_within"]) == met
+    assert float(row["median_error"] or 0.0) == pytest.approx(error)
+    assert compare.counted([row])["both quantiles"] == (int(met[1] and met[2]), 1)
+    assert float(row["iops_measured"]) == 200.0
+    assert float(row["response_measured"]) == 0.04
 
 
-def test_a_path_too_long_for_a_socket(tmp_path):
-    with pytest.raises(BenchError, match=r"is too long a path for a socket \(at most 107 bytes\)$"):
-        start(tmp_path / ("x" * 100))
+def numbers(row: dict[str, Any]) -> dict[str, Any]:
+    """Entries of a table, as numbers where they are."""
+    found: dict[str, Any] = {}
+    for name, text in row.items():
+        try:
+            found[name] = pytest.approx(float(text), rel=1e-3, abs=1e-4)
+        except ValueError:
+            found[name] = text
+    return found
 
 
-def test_kvm_is_taken_only_where_a_guest_runs_under_it(stand_in, monkeypatch, folder):
-    monkeypatch.setattr(machine, "KVM_LIMIT", 1.0)
-    monkeypatch.setattr(os, "access", lambda path, mode: path != "/dev/kvm")
-    assert machine.accelerator(SYSTEM, folder) == ("tcg,thread=multi", "no access to /dev/kvm")
-    monkeypatch.setattr(os, "access", lambda path, mode: True)
-    stand_in("qemu-system-x86_64", STAND_IN)
-    assert machine.accelerator(SYSTEM, folder)[0] == "kvm"
-    monkeypatch.setenv("CONSOLE", "")
-    assert machine.accelerator(SYSTEM, folder) == (
-        "tcg,thread=multi",
-        "under KVM: the guest did not boot within 1 s, it said nothing",
-    )
+@pytest.mark.skipif(not KEPT, reason="the bench has no data yet")
+def test_committed_comparison_is_of_the_committed_data() -> None:
+    """The table of results and the answers are what the data and the predictions give."""
+    with (RESULTS / "qemu.csv").open(newline="", encoding="utf-8") as file:
+        committed = list(csv.DictReader(file))
+    rows = compare.compared(recordings.FOLDER, compare.read(RESULTS / "qemu_predictions.csv"))
+    assert [row["cell"] for row in rows] == [row["cell"] for row in committed]
+    for row, was in zip(rows, committed, strict=True):
+        assert {name: float(x) if isinstance(numbers(was)[name], type(pytest.approx(1.0))) else x
+                for name, x in row.items()} == numbers(was)  # fmt: skip
+    answers = compare.Answers(
+        compare.read(RESULTS / "qemu.csv"), compare.turns(recordings.FOLDER), compare.counted(rows)
+    ).all()
+    assert answers == (RESULTS / "qemu_questions.md").read_text(encoding="utf-8")
 
 
-INTERRUPTED = """\
-import sys, time
-from pathlib import Path
-from validation.qemu import guest, machine
-def main():
-    with machine.place(Path(sys.argv[1])) as folder:
-        with machine.started(guest.Guest("6.1", Path("kernel"), Path("initrd")), folder, [], "tcg"):
-            print("up", flush=True)
-            time.sleep(60)
-sys.exit(guest.exit_status(main))
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_nothing_behind(stand_in, folder, tmp_path, number):
-    stand_in("qemu-system-x86_64", STAND_IN)
-    with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "up\n"
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
-    assert (process.returncode, errors) == (130, "interrupted\n")
-    assert alive(tmp_path / "pids") == []
-    assert list(folder.iterdir()) == []
-
-
-def test_a_stop_that_the_log_does_not_show():
-    with pytest.raises(BenchError, match="does not show the stop"):
-        measure.parts(1.0, [])
-    with pytest.raises(BenchError, match="not its end"):
-        measure.parts(1.0, [machine.Event(1.1, "vm_state_notify", "running 0 reason 4 (paused)")])
-
-
-def test_a_cell_measured_again_takes_the_place_of_what_was_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(measure, "DATA", tmp_path)
-    measure.keep("a", {"stops": [{"cell": "a", "took": 1}, {"cell": "a", "took": 2}]})
-    measure.keep("b", {"stops": [{"cell": "b", "took": 3}]})
-    measure.keep("a", {"stops": [{"cell": "a", "took": 4}]})
-    assert measure.read("stops") == [{"cell": "b", "took": "3"}, {"cell": "a", "took": "4"}]
-    assert measure.read("seconds") == []
-
-
-SHIM = '#include "pool.h"\nint64_t served(struct pool *p, int64_t now) { return pool_served_by(p, now); }\n'
-SHIM += "struct pool *made(size_t c, const char *f) { struct pool *p = malloc(sizeof *p); pool_init(p, c, f); return p; }\n"
-
-
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
-@pytest.mark.parametrize("servers", [0, 1, 2, 5, 64])
-def test_the_device_is_a_queue_with_so_many_servers(tmp_path, servers):
-    """The heap of the device against the plain recursion: the next request begins when the first server is free."""
-    (tmp_path / "shim.c").write_text(SHIM)
-    library = tmp_path / "shim.so"
-    subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-I", str(devices.SOURCES), str(tmp_path / "shim.c"), "-o", str(library)], check=True
-    )
-    pool = ctypes.CDLL(str(library))
-    pool.made.argtypes, pool.made.restype = [ctypes.c_size_t, ctypes.c_char_p], ctypes.c_void_p
-    pool.served.argtypes, pool.served.restype = [ctypes.c_void_p, ctypes.c_int64], ctypes.c_int64
-    rng = np.random.default_rng(servers)
-    services = rng.exponential(0.01, 700)  # fewer than requests: they begin again
-    (tmp_path / "times").write_bytes(services.tobytes())
-    arrivals = np.cumsum(rng.exponential(1e7 / max(servers, 1) * 1.05, 2000)).astype(np.int64)
-    made = pool.made(servers, str(tmp_path / "times").encode())
-    free = [0] * servers
-    for number, now in enumerate(arrivals.tolist()):
-        begin = max(now, heapq.heappop(free)) if servers else now
-        end = begin + int(services[number % 700] * 1e9)
-        if servers:
-            heapq.heappush(free, end)
-        assert pool.served(made, now) == end
+@pytest.mark.skipif(not KEPT, reason="the bench has no data yet")
+@pytest.mark.parametrize("name", ["delay-1", "rate-100", "disks-4"])
+def test_committed_predictions_are_of_the_committed_calibration(name: str) -> None:
+    """They can be made again from the calibration cells alone."""
+    cell = CELLS[name]
+    row = predict.predicted(cell, predict.calibrated(CELLS[predict.kind(cell)], recordings.FOLDER))
+    was = compare.read(RESULTS / "qemu_predictions.csv")[name]
+    for quantity in ("iops", "response", "stop_median", "stop_90"):
+        assert row[quantity] == pytest.approx(was[quantity], rel=1e-3)

@@ -200,9 +200,10 @@ def ms(seconds: float) -> str:
 class Answers:
     """The questions, answered from the table of cells that was written."""
 
-    def __init__(self, cells: Numbers, turns: dict[str, Column]) -> None:
+    def __init__(self, cells: Numbers, turns: dict[str, Column], counts: dict[str, tuple[int, int]]) -> None:
         self.cells = cells
         self.turns = turns
+        self.counts = counts
         self.lines: list[str] = []
 
     def have(self, *names: str) -> bool:
@@ -245,17 +246,12 @@ class Answers:
             "# What the QEMU bench says", "",
             "By `python -m validation.qemu.compare`. Times in ms, medians with 95 % intervals; IOPS of each disk.",
         ]  # fmt: skip
-        for answer in (
-            self.depth,
-            self.rate,
-            self.guest_limit,
-            self.lead,
-            self.engine,
-            self.disks,
-            self.flush,
-            self.migration,
-        ):
+        for answer in (self.depth, self.rate, self.guest_limit, self.lead, self.engine, self.disks, self.flush,
+                       self.migration, self.accuracy):  # fmt: skip
+            begin = len(self.lines)
             answer()
+            if self.lines[-1].startswith("|---"):  # nothing of it was measured
+                del self.lines[begin:]
         return "\n".join(self.lines) + "\n"
 
     STOPS = ("cell", "IOPS", "stop, median", "predicted", "90 %", "predicted")
@@ -292,7 +288,7 @@ class Answers:
         names = [name for name in self.cells if name in CELLS and CELLS[name].rate_limit]
         self.compared("delay-32", *names)
         for name in names:
-            turns = " ".join(f"{ms(turn)}" for turn in self.turns.get(name, ()))
+            turns = ", ".join(f"{1000.0 * turn:.0f}" for turn in self.turns.get(name, ()))
             factor = (
                 f"{self.ratio(name, 'delay-32'):.2f} times the stop without a limit; " if self.have("delay-32") else ""
             )
@@ -312,8 +308,8 @@ class Answers:
 
     def lead(self) -> None:
         """(d) How far in advance."""
-        self.head("(d) How far in advance", "lead", "stop, median", "predicted", "drain at once less lead",
-                  "completed", "predicted", "throughput lost")  # fmt: skip
+        self.head("(d) How far in advance", "lead", "stop, median", "predicted", "library's limit",
+                  "full drain less lead", "completed", "predicted", "throughput lost")  # fmt: skip
         names = [name for name in self.cells if name in CELLS and CELLS[name].question == "lead"]
         full = self.cells.get("delay-64", {})
         enough = None
@@ -323,11 +319,17 @@ class Answers:
             usual = cell["iops_measured"] * known.disks * lead
             left = ms(max(full["median_measured"] - lead, 0.0)) if full else "–"
             done, said = cell["completed_measured"], cell["completed_predicted"]
-            self.row(ms(lead), self.stop(name), ms(cell["median_predicted"]), left, f"{done:.0f}", f"{said:.0f}",
-                     f"{1.0 - done / usual:.1%}")  # fmt: skip
+            library = cell["median_measured"] * (1.0 + cell["stationary_median_error"])
+            self.row(ms(lead), self.stop(name), ms(cell["median_predicted"]), ms(library), left, f"{done:.0f}",
+                     f"{said:.0f}", f"{1.0 - done / usual:.1%}")  # fmt: skip
             limited = self.cells.get("guest-limit-8", {}).get("median_measured")
             if enough is None and limited is not None and cell["median_measured"] <= 1.1 * limited:
                 enough = lead
+        if names:
+            self.say(
+                "Predicted is a limit as nr_requests sets it: the queue is frozen until what is outstanding has "
+                "completed. The library's takes the next request as soon as fewer than the limit are outstanding."
+            )
         if enough is not None and full:
             self.say(
                 f"The first lead whose stop is at most a tenth longer than under a limit that always holds is "
@@ -395,6 +397,21 @@ class Answers:
                 share = cell["drain_measured"] / cell["median_measured"]
                 self.row(name, self.stop(name), said, ms(cell["drain_measured"]), f"{share:.0%}")
 
+    def accuracy(self) -> None:
+        """How near the predictions were."""
+        self.head("Accuracy, cells with service times of 5 ms and more", "", "cells")
+        for what, (met, of) in self.counts.items():
+            self.row(what, f"{met} of {of}")
+        missed = [
+            f"{name} ({self.cells[name][f'{what}_error']:+.0%} {told})"
+            for name in self.cells
+            if name in CELLS
+            for what, told in (("iops", "throughput"), ("median", "median"), ("90", "90 %"))
+            if self.cells[name].get(f"{what}_within") == 0.0
+        ]
+        if missed:
+            self.say(f"Missed: {', '.join(missed)}.")
+
 
 def turns(folder: Path) -> dict[str, Column]:
     """When the turn of each disk came [s], medians."""
@@ -424,7 +441,7 @@ def picture(cells: Numbers, path: Path) -> None:
             ("", [(4, "guest-limit-4"), (8, "guest-limit-8"), (16, "guest-limit-16"), ("none", "delay-64")]),
         ]),
         ("lead [ms]", "(d) limit of 8 set so long before", [
-            ("", [(0, "delay-64"), *((n, f"lead-{n}ms") for n in (50, 100, 200, 300, 400, 600))]),
+            ("", [(0, "delay-64"), *((n, f"lead-{n}ms") for n in (100, 200, 300, 400, 600))]),
         ]),
         ("", "(e) engines", [
             ("", [(n.replace("threads-", "thr. ").replace("shared-", "sh. ").replace("disk-", "disk "), n) for n in (
@@ -458,7 +475,7 @@ def picture(cells: Numbers, path: Path) -> None:
         if title.startswith(("(a)", "(f)")):
             ax.set_xscale("log", base=2)
             ax.xaxis.set_major_formatter("{x:g}")
-        if title.startswith(("(a)", "(c)", "(e)")):
+        if title.startswith(("(a)", "(e)")):
             ax.set_yscale("log")
             ax.yaxis.set_major_formatter("{x:g}")
             ax.yaxis.set_minor_formatter("")
@@ -484,7 +501,7 @@ def main() -> None:
         raise SystemExit("error: there is no qemu_predictions.csv: predict first")
     rows = write("qemu.csv", compared(folder, read(RESULTS / "qemu_predictions.csv")))
     cells = read(RESULTS / "qemu.csv")
-    (RESULTS / "qemu_questions.md").write_text(Answers(cells, turns(folder)).all(), encoding="utf-8")
+    (RESULTS / "qemu_questions.md").write_text(Answers(cells, turns(folder), counted(rows)).all(), encoding="utf-8")
     picture(cells, RESULTS / "qemu.png")
 
     print(f"{'cell':22} {'IOPS':>18} {'median [ms]':>20} {'90 % [ms]':>20}")

@@ -94,7 +94,7 @@ def kind(cell: Cell) -> str:
 def circulating(cell: Cell) -> int:
     """Requests of each disk that are not held back in the guest, in the long run.
 
-    >>> circulating(CELLS["guest-limit-8"]), circulating(CELLS["lead-50ms"]), circulating(CELLS["delay-8"])
+    >>> circulating(CELLS["guest-limit-8"]), circulating(CELLS["lead-100ms"]), circulating(CELLS["delay-8"])
     (8, 64, 8)
     """
     return cell.depth if cell.lead is not None else min(cell.depth, cell.requests or cell.depth)
