@@ -11,7 +11,9 @@ from importlib import import_module
 from derivations.derivation import Derivation
 
 NAMES = (
-    # Separate devices
+    # Disks that share one device
+    "product_form",
+    # A device for each disk
     "saturated_line",
 )
 """Files of this directory, in the order in which their results build on each other."""
