@@ -13,7 +13,10 @@ from derivations.derivation import Derivation
 NAMES = (
     # Disks that share one device
     "product_form",
+    "blocking",
+    "equal_disks",
     # A device for each disk
+    "separate_devices",
     "saturated_line",
 )
 """Files of this directory, in the order in which their results build on each other."""
