@@ -18,6 +18,12 @@ NAMES = (
     # A device for each disk
     "separate_devices",
     "saturated_line",
+    "linear_law",
+    # How long the queue must be
+    "square_root_law",
+    "bandwidth_delay",
+    # Service that is not exponential
+    "general_service",
 )
 """Files of this directory, in the order in which their results build on each other."""
 
