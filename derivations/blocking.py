@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import sympy as sp
 
 import qtheory as qt
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 from qtheory.stations import erlang_b, mmck
 
 K = sp.Symbol("K", integer=True, positive=True)
@@ -44,7 +44,7 @@ response = sp.Sum(n * P[n], (n, 0, M)) / throughput
 
 # One disk before one server: its weights are ρ^n, added up to ρ^K.
 geometric = sp.summation(rho**n, (n, 0, K)).args[1].expr
-one_server = sp.factor(rho**K / geometric)
+one_server = upright(sp.factor(rho**K / geometric), {rho: 0.5, K: 1})
 # One disk with a server for each request: its weights are a^n/n!.
 loss = (a**K / sp.factorial(K)) / sp.Sum(a**n / sp.factorial(n), (n, 0, K))
 S = sp.Symbol("S", positive=True)

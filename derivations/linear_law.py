@@ -15,7 +15,7 @@ import sympy as sp
 
 import qtheory as qt
 from derivations import saturated_line
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 from qtheory.sizing.closed_forms import one_line
 
 N = sp.Symbol("N", integer=True, positive=True)
@@ -45,8 +45,11 @@ queue_length = N * m + offset
 
 # K without end: p is geometric, and its cumulants are the derivatives of the logarithm of its transform.
 transform = sp.log((1 - y) / (1 - y * sp.exp(s)))
-geometric = [sp.factor(sp.diff(transform, s, order).subs(s, 0).subs(y, 1 - epsilon)) for order in (1, 2, 3)]
-endless = sp.factor(queue_length.subs(dict(zip((m, v, kappa), geometric, strict=True))))
+typical = {N: 2, epsilon: 0.5, scv: 1.0}
+geometric = [
+    upright(sp.factor(sp.diff(transform, s, order).subs(s, 0).subs(y, 1 - epsilon)), typical) for order in (1, 2, 3)
+]
+endless = upright(sp.factor(queue_length.subs(dict(zip((m, v, kappa), geometric, strict=True)))), typical)
 
 # K large: n = z√K, and the weights become those of a normal law, tilted by t and cut off at 0.
 exponent = sp.limit(-(z * sp.sqrt(K)) * (z * sp.sqrt(K) - 1) / (2 * K), K, sp.oo)
@@ -60,7 +63,7 @@ half_normal = sp.simplify(slope.subs(t, 0).subs(epsilon, at_zero.subs(t, 0)))
 
 # Less regular service: what waits beyond those in service, and the room for it, on the scale of exponential service.
 served = N * (1 - epsilon)
-scaled = sp.factor(served + scv * (endless - served))
+scaled = upright(sp.factor(served + scv * (endless - served)), typical)
 
 
 def limits(d: Derivation) -> Iterator[sp.Expr]:
