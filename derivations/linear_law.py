@@ -7,6 +7,7 @@ law of a truncated normal variable, the slope √K (t + ε√K) where t solves �
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 
@@ -105,6 +106,18 @@ def library(d: Derivation) -> Iterator[float]:
             variability = rng.uniform(0.1, 4.0)
             found = one_line(disks=disks, requests=None, loss=loss, scv=variability)
             yield relative(found, float(without_end(disks, loss, variability)))
+
+
+def smallest(d: Derivation) -> Iterator[sp.Expr]:
+    """The formula rounded up, against the least whole Q with which the solver loses at most the fraction."""
+    formula = d.lambdified("queue_length", N, m, v, kappa)
+    for disks, requests, loss in ((4, 256, 0.05), (8, 256, 0.05), (16, 256, 0.05), (16, 64, 0.01), (64, 32, 0.05)):
+        disk = qt.Disk(qt.Closed(requests), buffer=requests, device=qt.Device(1, qt.Exponential(mean=1.0)))
+        with mpmath.workdps(50):
+            expected = math.ceil(formula(disks, *cumulants(requests, loss)))
+        for slots, enough in ((expected - 1, False), (expected, True)):
+            solved = qt.solve(qt.Engine([disk] * disks, queue_length=slots), method="saturated_line")
+            yield sp.Integer((solved.throughput >= (1 - loss) * disks) != enough)
 
 
 def order_of_error(d: Derivation) -> Iterator[float]:
@@ -249,6 +262,11 @@ DERIVATION = Derivation(
             limits,
         ),
         Check(r"\texttt{one\_line} is this $Q$, for finite rings, endless ones, and other service.", library, CLOSE),
+        Check(
+            """Rounded up, for 4 to 64 disks, it is the least $Q$ with which the solver loses no more: enough, and one
+            less is not.""",
+            smallest,
+        ),
         Check(
             """The error of the expansion, at the loss by the solver with 16, 32 and 64 disks, halves as they
             double.""",
