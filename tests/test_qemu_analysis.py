@@ -19,8 +19,8 @@ from validation.qemu.cells import CELLS, Cell
 from validation.qemu.cycle import Overhead, cycles
 from validation.tables import RESULTS
 
-NONE = Overhead(turn=1e-9, path=0.0, interrupt=0.0)
-SOME = Overhead(turn=0.0003, path=0.0004, interrupt=0.0002)
+NONE = Overhead(turn=1e-9, wake=0.0, path=0.0, interrupt=0.0)
+SOME = Overhead(turn=0.0003, wake=0.0, path=0.0004, interrupt=0.0002)
 KEPT = (recordings.FOLDER / "stops.csv.gz").exists() and (RESULTS / "qemu.csv").exists()
 
 
@@ -96,7 +96,7 @@ def test_cycle_throughput() -> None:
     one = replace(CELLS["delay-1"], disks=1)
     assert cycle.throughput(one, SOME, 90.0) == pytest.approx(1.0 / (0.02 + SOME.total), rel=1e-3)
     assert cycle.throughput(CELLS["delay-8"], SOME) == pytest.approx(200.0, rel=1e-2)
-    slow = Overhead(turn=0.002, path=0.0, interrupt=0.0)
+    slow = Overhead(turn=0.002, wake=0.0, path=0.0, interrupt=0.0)
     assert cycle.throughput(CELLS["delay-8"], slow) == pytest.approx(1.0 / 0.002 / 4, rel=1e-2)
 
 

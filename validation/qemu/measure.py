@@ -157,7 +157,7 @@ def parts(called: float, events: Sequence[Event]) -> Row:
 
 def settle(cell: Cell) -> float:
     """Seconds for the guest to fill its queues again and reach steady running."""
-    if cell.device == "disk":
+    if cell.device in ("disk", "none"):
         return SETTLE
     servers = cell.servers or cell.threads or cell.depth
     outstanding = cell.depth * (cell.disks if cell.shared or not cell.servers else 1)
