@@ -1,6 +1,7 @@
 """The theory, derived: each file states one result, derives it with sympy, checks it, and writes its page of the paper.
 
-`python -m derivations` runs all of them, in this order; `derivation.py` says what one consists of.
+`python -m derivations` runs all of them, in this order. `derivation.py` says what one consists of, `page.py` how it is
+shown.
 """
 
 from __future__ import annotations
@@ -11,8 +12,19 @@ from importlib import import_module
 from derivations.derivation import Derivation
 
 NAMES = (
-    # Separate devices
+    # Disks that share one device
+    "product_form",
+    "blocking",
+    "equal_disks",
+    # A device for each disk
+    "separate_devices",
     "saturated_line",
+    "linear_law",
+    # How long the queue must be
+    "square_root_law",
+    "bandwidth_delay",
+    # Service that is not exponential
+    "general_service",
     # Drain
     "kiefer_wolfowitz_drain",
     "drain_exponential",

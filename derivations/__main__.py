@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from derivations import NAMES, load
+from derivations.page import page
 
 PAGES = Path(__file__).parents[1] / "paper" / "derivations"
 
@@ -22,8 +23,8 @@ def main(names: list[str]) -> int:
             failed += 1
             continue
         for outcome in outcomes:
-            print(f"{derivation.name}: {outcome.check.claim} {outcome}")
-        (PAGES / f"{derivation.name}.tex").write_text(derivation.latex(outcomes))
+            print(f"{derivation.name}: {' '.join(outcome.check.claim.split())} {outcome}")
+        (PAGES / f"{derivation.name}.tex").write_text(page(derivation, outcomes))
     return 1 if failed else 0
 
 
