@@ -127,7 +127,8 @@ def simulator(d: Derivation) -> Iterator[float]:
             arrival, np.zeros(requests, np.int32), services, servers, 1 << 40, 1 << 40, False, one, one * np.uint64(0),
             departure, np.zeros(size, np.int32), peak, servers, start, completion, found,
         )  # fmt: skip
-        waits, drains = np.array(by_recursion(d)(gaps, services, servers), dtype=float).T
+        followed = by_recursion(d)(gaps.tolist(), services.tolist(), servers)
+        waits, drains = np.array([[float(wait), float(left)] for wait, left in followed]).T
         scale = arrival[-1]  # of the absolute times, whose rounding this is
         yield relative((start - arrival + scale) / scale, (waits + scale) / scale)
         yield relative(found[1:] + scale, np.maximum(drains[:-1] - gaps[1:], 0.0) + scale)
