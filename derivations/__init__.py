@@ -32,6 +32,7 @@ NAMES = (
     "drain_single_server",
     "drain_phase_type",
     "drain_constant_service",
+    "drain_bounds",
     "drain_depth_limit",
     "feasible_disks",
     "drain_rate_limit",

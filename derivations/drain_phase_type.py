@@ -16,7 +16,7 @@ import sympy as sp
 from sympy.polys.matrices import DomainMatrix
 
 import qtheory as qt
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 from qtheory.drain.phase_type import Death
 from qtheory.solve.phase_type import PhaseChain
 
@@ -339,7 +339,7 @@ DERIVATION = Derivation(
         ),
         Step(
             "Two requests that begin at once on two servers, each of one of two exponentials, take on average",
-            two_mean.subs(g, 0),
+            upright(two_mean.subs(g, 0), {p: 0.5, nu1: 1, nu2: 1}),
         ),
     ),
     formulas={

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 import qtheory as qt
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 
 M, N, c = sp.symbols("M N c", integer=True, positive=True)
 i = sp.Symbol("i", integer=True, nonnegative=True)
@@ -30,7 +30,7 @@ stop = (M / r + b / rho) * sp.simplify(stop.subs(rho, 1 - u)).subs(u, 1 - rho)
 
 # Without a limit all devices work at once, and each does M requests.
 unlimited = (M * S / c).subs(S, rho * c / r)
-ratio = sp.factor(sp.simplify(stop.subs(b, 0) / unlimited))
+ratio = upright(sp.factor(sp.simplify(stop.subs(b, 0) / unlimited)), {rho: 0.5, N: 2})
 few, many = sp.limit(ratio, rho, 0), sp.limit(stop.subs({b: 0, rho: sp.Rational(1, 4)}), N, sp.oo)
 
 # What n >= c requests take beyond nS/c: whole services, with requests passed rounded down; exponential service.

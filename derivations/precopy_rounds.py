@@ -15,7 +15,7 @@ import sympy as sp
 from sympy.concrete.gosper import gosper_sum
 
 import qtheory as qt
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 
 k, n = sp.symbols("k n", integer=True, nonnegative=True)
 r, L, V, d, B, u = sp.symbols("r L V d B u", positive=True)
@@ -31,14 +31,17 @@ total = first + gosper_sum(duration, (k, 0, n - 1))
 stop, last = total.subs(n, rounds), duration.subs(k, rounds)
 
 # Whatever the rounding: the sum in terms of what is left, and with θ_2 = rθ_1.
-conserved = sp.factor(sp.simplify(total.subs(r**n, left / second)))
-near = sp.factor(sp.simplify(conserved.subs(second, r * first)))
+typical = {r: 0.5, first: 4, second: 2, left: 1, L: 1, V: 4, B: 1, d: 0.5}
+conserved = upright(sp.factor(sp.simplify(total.subs(r**n, left / second))), typical)
+near = upright(sp.factor(sp.simplify(conserved.subs(second, r * first))), typical)
 width = sp.factor(sp.simplify(near.subs(left, r * L) - near.subs(left, L)))
 
 # Elasticities of the stop, with L left, in the dirty rate d and the bandwidth B; and its relative variance.
-of_rates = sp.factor(near.subs({left: L, first: V / B, r: d / B}))
+of_rates = upright(sp.factor(near.subs({left: L, first: V / B, r: d / B})), typical)
 by_dirty, by_band = (sp.simplify(x * sp.diff(sp.log(of_rates), x)) for x in (d, B))
-by_dirty, by_band = (sp.apart(sp.simplify(one.subs({V: first * B}).subs(d, r * B)), r) for one in (by_dirty, by_band))
+by_dirty, by_band = (one.subs(V, first * B).subs(d, r * B) for one in (by_dirty, by_band))
+by_dirty = upright(sp.factor(by_dirty), typical)
+by_band = sp.Add(*(upright(term, typical) for term in sp.Add.make_args(sp.apart(sp.simplify(by_band), r))))
 relative_variance = (by_dirty * spread_d) ** 2 + (by_band * spread_b) ** 2
 
 # The last round's fraction of L is r^u with u uniform, where the number of rounds is a matter of chance.
