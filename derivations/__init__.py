@@ -34,6 +34,7 @@ NAMES = (
     "drain_constant_service",
     "drain_bounds",
     "drain_depth_limit",
+    "limit_lead",
     "feasible_disks",
     "drain_rate_limit",
     "precopy_rounds",
