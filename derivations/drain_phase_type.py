@@ -65,11 +65,18 @@ def fresh(busy: int) -> sp.Matrix:
     return sp.Matrix([[sp.binomial(busy, k) * alpha[0] ** (busy - k) * alpha[1] ** k for k in range(busy + 1)]])
 
 
+def rational(matrix: sp.Matrix) -> DomainMatrix:
+    """Its elements as rational functions, with which sympy computes faster than with expressions."""
+    return DomainMatrix.from_Matrix(matrix).convert_to(sp.QQ.frac_field(p, g, nu1, nu2, s))
+
+
 def solved(leave: sp.Matrix, right: sp.Matrix) -> sp.Matrix:
-    """leave^{-1} right, as rational functions."""
-    field = sp.QQ.frac_field(p, g, nu1, nu2, s)
-    left, known = (DomainMatrix.from_Matrix(matrix).convert_to(field) for matrix in (leave, right))
-    return left.lu_solve(known).to_Matrix()
+    """leave^{-1} right."""
+    return rational(leave).lu_solve(rational(right)).to_Matrix()
+
+
+def product_of(row: sp.Matrix, column: sp.Matrix) -> sp.Expr:
+    return (rational(row) * rational(column)).to_Matrix()[0]
 
 
 def moments(servers: int, present: int) -> tuple[sp.Expr, sp.Expr]:
@@ -81,7 +88,7 @@ def moments(servers: int, present: int) -> tuple[sp.Expr, sp.Expr]:
         first = solved(leave, sp.ones(leave.rows, 1) + down * first)
         second = solved(leave, 2 * first + down * second)
     start = fresh(min(present, servers))
-    return sp.factor((start * first)[0]), sp.factor((start * second)[0])
+    return sp.factor(product_of(start, first)), sp.factor(product_of(start, second))
 
 
 def transform(servers: int, present: int, at: Mapping[sp.Symbol, sp.Expr] | None = None) -> sp.Expr:
@@ -91,7 +98,7 @@ def transform(servers: int, present: int, at: Mapping[sp.Symbol, sp.Expr] | None
     for level in range(1, present + 1):
         leave, down = levels[min(level, servers + 1) - 1]
         f = solved(leave + s * sp.eye(leave.rows), down * f)
-    return sp.factor((fresh(min(present, servers)).subs(at or {}) * f)[0])
+    return product_of(fresh(min(present, servers)).subs(at or {}), f)
 
 
 # Servers that are never idle: the law of one server's phase, and of the number in the second phase of all.
@@ -115,7 +122,7 @@ def intercept(servers: int, start: sp.Matrix) -> sp.Expr:
     none_waits = sp.zeros(1, 1)
     for leave, down in levels[:-1]:
         none_waits = solved(leave, sp.ones(leave.rows, 1) + down * none_waits)
-    return sp.factor(sp.cancel((start * ahead)[0] + (at_completion * none_waits)[0]))
+    return sp.factor(product_of(start.row_join(at_completion), ahead.col_join(none_waits)))
 
 
 two_mean, two_square = moments(2, 2)

@@ -102,7 +102,7 @@ def whole_requests(_: Derivation) -> Iterator[float]:
 def on_a_grid(of: Derivation) -> Iterator[float]:
     """Exponential service: the solver's mean, which is on a grid."""
     stop_of = of.lambdified("stop", M, N, r, rho, b)
-    for requests, disks, servers, load in ((32, 2, 4, 0.25), (24, 2, 2, 0.5)):
+    for requests, disks, servers, load in ((24, 2, 2, 0.5),):
         each = 0.01
         limit = load * servers / each
         besides = float(exponential.subs({mu: 1 / each, c: servers}))
