@@ -278,12 +278,12 @@ DERIVATION = Derivation(
     },
     checks=(
         Check(r"$(1-e^{-\mu t})^m$ solves the equations of the number left, for all $m$.", forward_free),
+        Check(r"Mean and variance are the integrals of $P(T>t)$ and $2t\,P(T>t)$, for $n\le5$.", moments),
+        Check("Stationary mean, variance and law are the solver's.", stopped, CLOSE),
+        Check("Mean, variance, law and quantile are the solver's for given numbers.", drained, CLOSE),
         Check(
             r"So does the law beyond $c$, term by term for all $c$, $k$, $i$, and summed for $c\le4$, $k\le3$.", forward
         ),
-        Check(r"Mean and variance are the integrals of $P(T>t)$ and $2t\,P(T>t)$, for $n\le5$.", moments),
-        Check("Mean, variance, law and quantile are the solver's for given numbers.", drained, CLOSE),
-        Check("Stationary mean, variance and law are the solver's.", stopped, CLOSE),
         Check(
             r"The stationary drain, all servers busy, has the transform of the largest workload, for $c\le4$.",
             workloads,
