@@ -35,6 +35,7 @@ NAMES = (
     "drain_bounds",
     "drain_depth_limit",
     "limit_lead",
+    "fluid_limit",
     "feasible_disks",
     "drain_rate_limit",
     "precopy_rounds",

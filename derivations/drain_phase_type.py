@@ -261,7 +261,7 @@ DERIVATION = Derivation(
         $t_n^{(r)}=A_n^{-1}(r\,t_n^{(r-1)}+D_n\,t_{n-1}^{(r)})$, and its transforms $f_n=(sI+A_n)^{-1}D_nf_{n-1}$.
         \emph{For every law, one request more takes $m/c$ longer in the end}: the mean is $(n-c)m/c$ and a constant, but
         for what vanishes geometrically. For two servers that were never idle the constant is $\frac32m_2/(2m)$, for
-        every law that is not on a lattice.
+        every law with a density and a second moment.
     """,
     symbols={
         n: "requests left",
@@ -329,8 +329,8 @@ DERIVATION = Derivation(
         ),
         Step(
             r"""
-            \emph{This is so for every law that is not on a lattice.} Of two workloads $V_2=(W+\Delta)/2$, with
-            $\Delta=V_2-V_1$, which becomes $|\Delta-S|$ with each request. Its law tends to that of the residual
+            \emph{This is so for every law with a density and a second moment.} Of two workloads $V_2=(W+\Delta)/2$,
+            with $\Delta=V_2-V_1$, which becomes $|\Delta-S|$ with each request. Its law tends to that of the residual
             service, with density $G(\delta)/m$, $G(\delta)=P(S>\delta)$, which stays as it is: $|\Delta-S|$ has then,
             at $x$, a density that is $1/m$ times the integral over $\delta>0$ of the left side of
             """,

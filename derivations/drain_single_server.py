@@ -187,7 +187,10 @@ DERIVATION = Derivation(
     },
     assumptions=(
         "Poisson arrivals; service times independent, of one law; nothing is lost.",
-        "Any order of service that never idles: the workload does not depend on it.",
+        r"""
+        Any order of service that never idles: the workload does not depend on it. It is the wait if first come is first
+        served.
+        """,
     ),
     steps=(
         Step(

@@ -158,8 +158,8 @@ DERIVATION = Derivation(
     statement=r"""
         Let $N$ saturated disks, each with a device of one server of rate $\mu$, share one line for $Q$ slots, and let
         what waits for a slot stay in the rings. At the least $Q$ that loses at most $\varepsilon$ of the throughput, a
-        drain keeps within $D$ with probability $p$ if
-        $D\ge\frac{N-1}{\varepsilon\mu}[1-(\frac{1-p}{N(1-\varepsilon)})^{1/(N-1)}]$, for many disks
+        drain keeps within $D$ with probability $p$ if $D$ is about
+        $\frac{N-1}{\varepsilon\mu}[1-(\frac{1-p}{N(1-\varepsilon)})^{1/(N-1)}]$ or more, for many disks
         $\log(N(1-\varepsilon)/(1-p))/(\varepsilon\mu)$: a budget allows about $(1-p)e^{\varepsilon\mu D}$ disks, beyond
         which no constant $Q$ serves both. \emph{With one slot for each disk nothing is lost, and the time scale is
         $1/\mu$}, not $1/(\varepsilon\mu)$.
