@@ -35,7 +35,7 @@ longer = sp.factor(sp.simplify((1 - f * r / (r + s)) / s - (1 - f) / s))
 within = (1 - sp.exp(-mu * D)) ** q
 log_of_one = sp.Symbol("log_of_one")
 free_depth = sp.solve(sp.log(p) - q * log_of_one, q)[0].subs(log_of_one, sp.log(1 - sp.exp(-mu * D)))
-least_budget = sp.solve(sp.Eq(within.subs(q, 1), p), D)[0]
+least_budget = sp.solve(sp.Eq(sp.exp(-mu * D), r), D)[0].subs(r, 1 - p)
 
 # Beyond c: mean and z standard deviations are D; w wait.
 mean, spread = w / (c * mu) + H / mu, w / (c * mu) ** 2 + H2 / mu**2

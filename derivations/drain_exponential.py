@@ -33,7 +33,7 @@ variance = waiting * variance_of_one.subs(j, c) + variance_free.rewrite(sp.polyg
 
 # The longest of m exponentials, its quantile, and its limit.
 free = (1 - sp.exp(-mu * t)) ** m
-free_quantile = sp.solve(sp.Eq(1 - sp.exp(-mu * t), p ** (1 / m)), t)[0]
+free_quantile = sp.solve(sp.Eq(sp.exp(-mu * t), x), t)[0].subs(x, 1 - p ** (1 / m))
 gumbel = sp.limit((1 - sp.exp(-y) / many) ** many, many, sp.oo)
 euler = sp.limit(sp.harmonic(m) - sp.log(m), m, sp.oo)
 normal = sp.limit(-many * sp.log(1 - sp.I * omega / sp.sqrt(many)) - sp.I * omega * sp.sqrt(many), many, sp.oo)
