@@ -134,7 +134,7 @@ def together(requests: int, disks: int, servers: int, rate: float, rng: random.R
 def shared(_: Derivation) -> Iterator[float]:
     """How far the stop is outside of its bounds by the work, before a shared device."""
     rng = random.Random(SEED)
-    for _ in range(60):
+    for _case in range(60):
         disks, servers = rng.randint(1, 8), rng.randint(1, 12)
         requests = rng.randint(servers, 100)
         rate = rng.uniform(0.05, 0.95) * servers / disks
