@@ -33,7 +33,7 @@ from .machine import Event, Machine
 
 DATA = Path(__file__).parent / "data"
 WARM_UP = 2.0
-SECONDS = 15
+SECONDS = 10
 SEED = 20261127
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
