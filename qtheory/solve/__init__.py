@@ -5,6 +5,7 @@
 | `product_form` | one shared device, one line | exact |
 | `separate_devices` | one device a disk, no limit, caps, or refused at Q | exact |
 | `saturated_line` | one device a disk behind a FIFO of Q slots, all guests saturated | exact |
+| `enough_servers` | one shared device with a server for every request, any service | exact |
 | `phase_type` | one shared device of phase-type service, one line | exact for one disk, else approximate |
 | `markovian_arrivals` | the same with bursty arrivals | exact for one disk, else approximate |
 | `disk_by_disk` | one device a disk, nothing shared, any service and arrivals | as each disk alone |
@@ -35,6 +36,7 @@ METHODS = (
     "product_form",
     "separate_devices",
     "saturated_line",
+    "enough_servers",
     "phase_type",
     "markovian_arrivals",
     "disk_by_disk",

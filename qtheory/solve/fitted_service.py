@@ -99,7 +99,7 @@ def solve(engine: Engine) -> SteadyState:
         chain, kinds, parts = phase_type.solved_chain(same)
         factors, constant = None, 0.0
         if how == "interpolated":
-            factors = interpolated.factors(engine, law, fit.law, chain, bool(parts))
+            factors = interpolated.factors(same, law, fit.law, chain, bool(parts))
             # Given what a request finds, the variance of its wait is about linear in the scv.
             constant = 1.0 - min(law.scv / fit.law.scv, 1.0)
         state = phase_type.answer(same, chain, kinds, parts, factors, constant)
