@@ -31,6 +31,7 @@ from qtheory.solve.fitted_service import CLOSE, fitted, refusal, told
 __all__ = ["drain", "refusal"]
 
 MEASURED = {"mean": 0.05, "quantile": 0.09}
+CLOSED = {"mean": 0.05}
 MEASURED_SCHEDULE = {"mean": 0.12, "quantile": 0.10}
 """Largest relative errors, the quantile's at 99 %, over the cells of `validation/drain.py` that are drained so, the
 latter constant service; but for the cells of IN_STEP."""

@@ -66,6 +66,7 @@ MEASURED: dict[str, dict[str, float]] = {
 included; for a fit far from the law, for each unit of distance. The range is that of `phase_type.MEASURED`, for
 lognormal, Weibull and constant service, and Erlang laws of many phases; the largest are of constant service before one
 server."""
+CLOSED = dict.fromkeys(("throughput", "mean_wait"), 0.01)
 INTERPOLATED = "between the scv of these phases and that of the law itself, the totals are interpolated"
 CLOSE = 0.005
 """Distance of a fit whose queue is hardly told from the law's own."""

@@ -64,7 +64,7 @@ is nothing to correct, and interpolation alone is off by up to 2e-4."""
 
 
 class UnbalancedError(ValueError):
-    """More or less is accepted than the servers complete; the text says by how much."""
+    """The numbers present are out of balance; the text says by how much."""
 
 
 def completion_rates(accepting: Floats, servers: int, exponential: Floats) -> Floats:
@@ -105,6 +105,8 @@ def completion_rates(accepting: Floats, servers: int, exponential: Floats) -> Fl
         if float(np.abs(wanted - tilt) @ law) < CLOSE:
             break
         tilt = np.where(stale, wanted, tilt)
+    else:
+        raise UnbalancedError(f"what the balance of the totals asks for has not settled in {MOST_ROUNDS} rounds")
     _check(law, arrivals, busy, SOUND)
     law = balanced(law, arrivals, busy)
     good = np.flatnonzero(law > RELIABLE * law.max())
@@ -133,7 +135,10 @@ def _check(law: Floats, arrivals: Floats, busy: Floats, most: float) -> None:
     """Raise UnbalancedError where what is accepted is not what is completed, but for a part `most`."""
     accepted, completed = float(law @ arrivals), float(law @ busy)
     if not abs(accepted - completed) <= most * completed:
-        raise UnbalancedError(f"{accepted:.4g} requests are accepted in a service time, but {completed:.4g} completed")
+        raise UnbalancedError(
+            f"the numbers present break Little's law: {accepted:.5g} requests are accepted in a service time, and "
+            f"{completed:.5g} completed; qt.simulate covers the engine"
+        )
 
 
 def _stationary(accepted: Floats, busy: NDArray[np.int64]) -> Floats:
