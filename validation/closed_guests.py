@@ -5,15 +5,16 @@
 A Latin hypercube over 1 to 64 servers of a shared device, 1.05 to 16 guests' requests a server, think times of 1e-3 to
 100 mean service times (in every other pair of cells such that guests which never wait would ask for a quarter to four
 times of what there is), and service laws more regular than exponential: constant, Erlang of 10 phases, uniform between
-half and one and a half of the mean, in turn. The requests are one disk's, those of four equal disks, or those of two
-kinds of disks whose think times differ by up to 16 times. Each cell is solved, drained and simulated, which takes a
-second or two; a device for each disk is the same as one disk, and is compared in every eighth cell.
+half and one and a half of the mean, in turn; after those lognormal ones of scv 0.3 and 0.7. The requests are one
+disk's, those of four equal disks, or those of two kinds of disks whose think times differ by up to 16 times. Each cell
+is solved, drained and simulated, which takes a second or two; a device for each disk is the same as one disk, and is
+compared in every eighth cell.
 
 Rows are appended to PATH (default: validation/results/closed_guests.csv); cells that have theirs are not done again.
-Bounds (`qtheory.solve.fitted_service.CLOSED`, `qtheory.drain.fitted_service.CLOSED`) may be set by the even cells only;
-the odd ones are held out, and what is stated is the larger. The script exits with status 1 when an error exceeds what
-is stated, or an answer breaks a law that needs no measurement: no more is completed than the servers can, or than
-guests that never wait would ask for.
+Bounds (`MEASURED_CLOSED` of `qtheory.solve.fitted_service` and `qtheory.drain.fitted_service`) may be set by the even
+cells only; the odd ones are held out, and what is stated is the larger. The script exits with status 1 when an error
+exceeds what is stated, or an answer breaks a law that needs no measurement: no more is completed than the servers can,
+or than guests that never wait would ask for.
 """
 
 from __future__ import annotations
@@ -27,19 +28,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from scipy.stats import qmc
 
 import qtheory as qt
 from qtheory.drain import fitted_service as drained
 from qtheory.result import Estimate
 from qtheory.solve import fitted_service
+from qtheory.solve.conservation import BEYOND
 from validation.phase_type import compare
 
-CELLS, SEED = 192, 7
+CELLS, MORE, SEED = 192, 32, 7
 REQUESTS = 4_000_000
 RESOLVED = 0.01
 """Half-widths above this part of the value say little about an error."""
-ROUNDING = 1e-6
+IN_STEP = 0.99
+"""Utilization from which on constant services keep their order for as long as is simulated: when a drain ends, and
+which waits are long, depends on how they began."""
 LEAST = 0.05
 """Mean drain, in service times, above which errors are looked at."""
 RESULTS = Path(__file__).with_name("results") / "closed_guests.csv"
@@ -49,6 +54,7 @@ LAWS = {
     "Erlang": qt.Erlang(phases=10, mean=1.0),
     "uniform": qt.Histogram([0.5, 1.5], [1.0]),
 }
+OTHERS = {f"lognormal {scv}": qt.Lognormal(mean=1.0, scv=scv) for scv in (0.3, 0.7)}
 
 
 class Cell(NamedTuple):
@@ -62,12 +68,14 @@ class Cell(NamedTuple):
 
 def cells() -> Iterator[Cell]:
     """The grid."""
-    for i, (a, b, c, d) in enumerate(qmc.LatinHypercube(4, seed=SEED).random(CELLS)):
+    points = [qmc.LatinHypercube(4, seed=SEED + j).random(n) for j, n in enumerate((CELLS, MORE))]
+    for i, (a, b, c, d) in enumerate(np.vstack(points)):
         servers = round(64.0**a)
         requests = max(servers + 1, round(servers * 1.05 * (16.0 / 1.05) ** b))
         think = 10.0 ** (5.0 * c - 3.0) if i // 2 % 2 else max(1e-3, requests / servers / 4.0 ** (2.0 * c - 1.0) - 1.0)
-        law = list(LAWS)[i // 4 % 3]
-        device = qt.Device(servers, LAWS[law])
+        laws = LAWS if i < CELLS else OTHERS
+        law = list(laws)[i // 4 % len(laws)]
+        device = qt.Device(servers, laws[law])
         kind = "apart" if i % 8 == 5 else ("one", "equal", "two kinds")[i // 12 % 3]
         label = f"{i}: c={servers} n={requests} z={think:.3g} {law}"
         if kind == "equal":
@@ -95,6 +103,8 @@ def rows(cell: Cell, seed: int) -> Iterator[list[str]]:
         found.append(("drain.mean", drain.mean, run.drain.mean))
         found.append(("drain.quantile", drain.quantile(0.99), run.drain.quantile(0.99)))
     found.append(("most", state.throughput, Estimate(limit(cell.engine), 0.0)))
+    if cell.law == "constant" and run.utilization.value > IN_STEP:
+        found = [one for one in found if not one[0].startswith("drain") and not one[0].endswith("quantile")]
     for quantity, answer, truth in found:
         numbers = (answer, truth.value, truth.half_width, answer / truth.value - 1.0)
         yield [
@@ -114,12 +124,12 @@ def limit(engine: qt.Engine) -> float:
 
 def report(found: list[dict[str, str]]) -> bool:
     """Print the errors; whether all are within what is stated."""
-    stated = fitted_service.CLOSED | {f"drain.{name}": x for name, x in drained.CLOSED.items()}
+    stated = fitted_service.MEASURED_CLOSED | {f"drain.{name}": x for name, x in drained.MEASURED_CLOSED.items()}
     worst: dict[tuple[str, str], list[tuple[float, str]]] = defaultdict(list)
     good = True
     for row in found:
         if row["quantity"] == "most":
-            good &= float(row["relative_error"]) <= ROUNDING
+            good &= float(row["relative_error"]) <= BEYOND
         elif row["method"] != "enough_servers":
             width = float(row["half_width"]) / float(row["truth"])
             if width <= RESOLVED:

@@ -68,8 +68,9 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     Raises
     ------
     ValueError
-        When the named method, or every method, does not cover the engine; the message says why. When guests would
-        wait without end because their arrivals exceed what can be served.
+        When the named method, or every method, does not cover the engine; the message says why. When the answer of an
+        approximation breaks what no answer may (`conservation.py`). When guests would wait without end because their
+        arrivals exceed what can be served.
 
     Examples
     --------
@@ -86,10 +87,15 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
     choice("method", method, ("auto", *METHODS))
+    from qtheory.solve.conservation import broken  # imports scipy: not before it is asked
+
     name, passed_over = choose(engine, method)
     state: SteadyState = import_module(f"qtheory.solve.{name}").solve(engine.with_buffers_for_caps)
     if engine.refuses_at_caps:
         state = replace(state, disks=tuple(map(_up_to_buffer, engine.disks, state.disks)))
+    reason = broken(engine, state)
+    if reason is not None:
+        raise ValueError(f"engine cannot be solved ({name}: {reason}); qt.simulate covers it")
     return replace(state, passed_over=passed_over)
 
 

@@ -167,6 +167,8 @@ def solve(engine: Engine) -> SteadyState:
     states, used = {}, {}
     for i, kind in enumerate(found.kinds):
         law, throughput = found.in_system(i), float(found.completed(i).sum())
+        if not isinstance(kind.disk.arrivals, Closed):
+            throughput = min(throughput, float(law[:-1] @ kind.coming))  # no more than it was given
         mean = float(law @ np.arange(len(law)))
         service = kind.device.service
         waiting = found.in_line(i) if service is None else max(mean - throughput * service.mean, 0.0)

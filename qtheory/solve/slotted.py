@@ -53,7 +53,8 @@ MOST_ROUNDS = 30
 PATHS = np.array([-math.sqrt(3.0), 0.0, math.sqrt(3.0)])
 CHANCES = np.array([1.0, 4.0, 1.0]) / 6.0
 TAIL = 1e-13
-MOST_TERMS = 200
+MOST_TERMS, MOST_ARRIVALS = 200, 100
+"""Of the series for a step, and in one."""
 SOUND = 0.01
 """Part of the busy servers by which the law may miss Little's, before that is imposed."""
 MOST_SHIFT = 9.0
@@ -88,6 +89,8 @@ def completion_rates(accepting: Floats, servers: int, exponential: Floats) -> Fl
     busy = np.minimum(n, servers)
     arrivals = np.append(accepting[low:high], 0.0)
     most = float(arrivals.max())
+    if most > MOST_ARRIVALS * STEPS:
+        raise UnbalancedError(f"up to {most:.3g} requests come in a service time, too many for its steps")
     longest = math.ceil(most + 8.0 * math.sqrt(most) + 10.0)
     likely = exponential[low:high] > LIKELY * exponential.max()
     smooth = float(np.abs(np.diff(arrivals))[likely].max()) < SMOOTH * most
