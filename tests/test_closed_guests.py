@@ -14,7 +14,7 @@ import qtheory as qt
 from qtheory.drain import fitted_service as drained
 from qtheory.solve import METHODS, delay_line, fitted_service
 from qtheory.solve.conservation import BEYOND, MISSED, broken
-from qtheory.solve.slotted import UnbalancedError, completion_rates
+from qtheory.solve.slotted import MET, UnbalancedError, completion_rates
 
 RESULTS = Path(__file__).resolve().parents[1] / "validation" / "results" / "closed_guests.csv"
 EXACT = 1e-8
@@ -63,12 +63,11 @@ def engines(draw):
 
 def check(engine, state):
     beyond, missed = (EXACT, EXACT) if state.exact else (BEYOND, MISSED)
-    work, asked = 0.0, 0.0
-    for disk, device, found in zip(engine.disks, engine.devices, state.disks, strict=True):
+    asked = 0.0
+    limits = [min(device.servers, engine.queue_length or math.inf) / device.service.mean for device in engine.devices]
+    for disk, device, found, most in zip(engine.disks, engine.devices, state.disks, limits, strict=True):
         mean, arrivals = device.service.mean, disk.arrivals
-        work += found.throughput * mean
-        if not engine.shared:
-            assert found.throughput * mean <= min(device.servers, engine.queue_length or math.inf) * (1.0 + beyond)
+        assert found.throughput <= most * (1.0 + beyond) or (engine.shared and not state.exact)
         if not isinstance(arrivals, qt.Closed):
             asked += arrivals.rate
             continue
@@ -77,9 +76,14 @@ def check(engine, state):
         if engine.hold != "refuse":
             cycle = arrivals.think_time + found.mean_response + found.mean_guest_wait
             assert found.throughput * cycle == pytest.approx(arrivals.outstanding, rel=missed)
-    if engine.shared:
-        assert work <= min(engine.devices[0].servers, engine.queue_length or math.inf) * (1.0 + beyond)
     assert state.throughput <= asked * (1.0 + beyond)
+    assert sum(found.throughput for found in state.disks) == pytest.approx(state.throughput, rel=missed)
+    if engine.shared:
+        assert state.throughput <= max(limits) * (1.0 + beyond)
+        assert state.utilization <= 1.0 + beyond
+        if engine.one_law:
+            busy = state.throughput * engine.laws[0].mean / engine.devices[0].servers
+            assert state.utilization == pytest.approx(busy, rel=EXACT if state.exact else MET)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
@@ -203,13 +207,34 @@ def test_a_chain_that_begins_where_it_never_returns():
     check(engine, state)
 
 
+@pytest.mark.parametrize("law", [qt.Erlang(phases=3, mean=1.0), CONSTANT, None])
+def test_unlike_guests_by_what_their_requests_find(law):
+    """By the number present, as it splits under exponential service, one of them would be 15 % off."""
+    disks = [qt.Disk(qt.Closed(2, 0.8), buffer=2), qt.Disk(qt.Closed(1, 0.004), buffer=1)]
+    if law is None:
+        law = qt.Exponential(1.0)
+        disks[1] = replace(disks[1], service=qt.Lognormal(mean=0.7, scv=0.3))
+    engine = qt.Engine(disks, qt.Device(1, law))
+    method = "mixed_service" if disks[1].service else "phase_type" if law.scv else "fitted_service"
+    state, run = qt.solve(engine, method), qt.simulate(engine, 400_000, seed=1)
+    for found, truth in zip(state.disks, run.disks, strict=True):
+        assert found.throughput == pytest.approx(truth.throughput.value, rel=0.03)
+    assert sum(found.throughput for found in state.disks) == pytest.approx(state.throughput, rel=0.01)
+    check(engine, state)
+
+
 def test_what_is_broken_is_named():
     engine = closed(5, 1.0, 4, qt.Exponential(1.0))
     state = qt.solve(engine)
     assert broken(engine, state) is None
-    for factor, told in ((2.0, "servers would be busy"), (1.2, "more than its guest"), (0.8, "Little")):
+    for factor, told in ((2.0, "more than its guest"), (1.2, "more than its guest"), (0.8, "Little")):
         wrong = replace(state, disks=(replace(state.disks[0], throughput=factor * 2.4),))
         assert told in (broken(engine, wrong) or "")
+    assert "not 4.5" in (broken(engine, replace(state, throughput=4.5)) or "")
+    many = closed(50, 1.0, 4, qt.Exponential(1.0))
+    right = qt.solve(many)
+    disks = (replace(right.disks[0], throughput=5.0, mean_response=9.0),)
+    assert "of at most 4" in (broken(many, replace(right, throughput=5.0, disks=disks)) or "")
 
 
 def test_stated_bounds_are_those_of_all_cells():

@@ -139,7 +139,7 @@ def solve(engine: Engine) -> SteadyState:
     mixed = Mixed.of(engine)
     pmf, parts = mixed.chain.pmf, mixed.parts()
     of_disk = {i: part for part in parts for i in part.kind.members}
-    disks = tuple(_disk_state(of_disk[i]) for i in range(len(engine.disks)))
+    disks = tuple(_disk_state(of_disk[i], engine.hold == "refuse") for i in range(len(engine.disks)))
     throughput = sum(part.throughput for part in parts)
     wait = sum(part.throughput * part.wait for part in parts) / throughput
     service = sum(part.throughput * part.kind.law.mean for part in parts) / throughput
@@ -201,7 +201,7 @@ def _solve_mixture(engine: Engine) -> SteadyState:
     disks, weights = [], dict.fromkeys(engine.laws, 0.0)
     for disk, found, law in zip(engine.disks, state.disks, engine.laws, strict=True):
         assert law is not None
-        disks.append(responding(disk, found, found.mean_wait, law.mean))
+        disks.append(responding(disk, found, found.mean_wait, law.mean, refused=engine.hold == "refuse"))
         weights[law] += found.throughput / state.throughput
     return replace(
         state,
@@ -219,11 +219,11 @@ def _solve_mixture(engine: Engine) -> SteadyState:
     )
 
 
-def _disk_state(part: Part) -> DiskState:
+def _disk_state(part: Part, refused: bool) -> DiskState:
     """One of the kind's disks."""
     throughput = part.throughput / len(part.kind.members)
     state = disk_state(part.kind.disk, part.accepting, part.full, np.zeros(len(part.full)), throughput)
-    return responding(part.kind.disk, state, part.wait, part.kind.law.mean)
+    return responding(part.kind.disk, state, part.wait, part.kind.law.mean, refused=refused)
 
 
 MIXTURE = (

@@ -410,7 +410,8 @@ def answer(
         ]
     for kind, part in zip(kinds, parts, strict=False):
         for i in kind:
-            states[i] = responding(engine.disks[i], states[i], part.mean_wait * longer, chain.law.mean)
+            wait, refused = part.mean_wait * longer, engine.hold == "refuse"
+            states[i] = responding(engine.disks[i], states[i], wait, chain.law.mean, refused=refused)
     device = engine.devices[0]
     mean = float(totals @ pmf)
     exact = is_exact(engine)
