@@ -166,7 +166,7 @@ def solve(engine: Engine) -> SteadyState:
     found = solved(engine)
     states, used = {}, {}
     for i, kind in enumerate(found.kinds):
-        law, throughput = found.in_system(i), float(found.completed(i).sum())
+        law, throughput = found.in_system(i), min(float(found.completed(i).sum()), kind.device.capacity)
         if not isinstance(kind.disk.arrivals, Closed):
             throughput = min(throughput, float(law[:-1] @ kind.coming))  # no more than it was given
         mean = float(law @ np.arange(len(law)))
@@ -201,7 +201,9 @@ def solve(engine: Engine) -> SteadyState:
 
 def throughput(engine: Engine) -> float:
     """Throughput alone."""
-    return solve(engine).throughput if len(engine.disks) == 1 else solved(engine).throughput
+    if len(engine.disks) == 1:
+        return solve(engine).throughput
+    return min(solved(engine).throughput, sum(device.capacity for device in engine.devices))
 
 
 def as_shared(engine: Engine) -> Engine:
