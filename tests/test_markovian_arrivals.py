@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 import qtheory as qt
+from qtheory.solve import markovian_arrivals
 from qtheory.solve.bursty_disks import Split
 from qtheory.solve.markovian_arrivals import MEASURED, BurstyChain, bursts_of
 from qtheory.solve.steady_state import QUANTITIES
@@ -167,7 +168,7 @@ def test_flow_is_conserved_and_littles_law_holds(members, servers, length, law):
     }
     disks = [qt.Disk(make["own"](), buffer=5), *(qt.Disk(make[kind](), buffer=buffer) for kind, buffer in members)]
     engine = qt.Engine(disks, qt.Device(servers, law))
-    s = qt.solve(engine, "markovian_arrivals")
+    s = markovian_arrivals.solve(engine)  # also what `qt.solve` refuses
     assert sum(s.in_system_pmf) == pytest.approx(1.0, rel=1e-12)
     assert sum(d.throughput for d in s.disks) == pytest.approx(s.throughput, rel=1e-10)
     assert s.mean_in_system == pytest.approx(s.throughput * s.mean_response, rel=1e-10)

@@ -5,6 +5,7 @@
 | `product_form` | one shared device, one line | exact |
 | `separate_devices` | one device a disk, no limit, caps, or refused at Q | exact |
 | `saturated_line` | one device a disk behind a FIFO of Q slots, all guests saturated | exact |
+| `enough_servers` | one shared device with a server for every request, any service | exact |
 | `phase_type` | one shared device of phase-type service, one line | exact for one disk, else approximate |
 | `markovian_arrivals` | the same with bursty arrivals | exact for one disk, else approximate |
 | `disk_by_disk` | one device a disk, nothing shared, any service and arrivals | as each disk alone |
@@ -35,6 +36,7 @@ METHODS = (
     "product_form",
     "separate_devices",
     "saturated_line",
+    "enough_servers",
     "phase_type",
     "markovian_arrivals",
     "disk_by_disk",
@@ -66,8 +68,9 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     Raises
     ------
     ValueError
-        When the named method, or every method, does not cover the engine; the message says why. When guests would
-        wait without end because their arrivals exceed what can be served.
+        When the named method, or every method, does not cover the engine; the message says why. When the answer of an
+        approximation breaks what no answer may (`conservation.py`). When guests would wait without end because their
+        arrivals exceed what can be served.
 
     Examples
     --------
@@ -84,10 +87,15 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
     choice("method", method, ("auto", *METHODS))
+    from qtheory.solve.conservation import broken  # imports scipy: not before it is asked
+
     name, passed_over = choose(engine, method)
     state: SteadyState = import_module(f"qtheory.solve.{name}").solve(engine.with_buffers_for_caps)
     if engine.refuses_at_caps:
         state = replace(state, disks=tuple(map(_up_to_buffer, engine.disks, state.disks)))
+    reason = broken(engine, state)
+    if reason is not None:
+        raise ValueError(f"engine cannot be solved ({name}: {reason}); qt.simulate covers it")
     return replace(state, passed_over=passed_over)
 
 

@@ -41,7 +41,7 @@ from qtheory.laws import Exponential, Law, PhaseType
 from qtheory.laws.fitting import PhaseTypeFit
 from qtheory.markov.birth_death import stationary
 from qtheory.markov.sojourn import PhaseServers, Servers
-from qtheory.solve import fitted_service, phase_type, product_form
+from qtheory.solve import enough_servers, fitted_service, phase_type, product_form
 from qtheory.solve.phase_type import PhaseChain
 from qtheory.solve.population import total_blocking
 from qtheory.solve.sojourn import Sojourn, WaitThenService
@@ -230,7 +230,8 @@ def _side_by_side(engine: Engine) -> SteadyState:
     for disk in engine.disks:
         if disk not in found:
             alone = Engine([disk], engine.device, engine.queue_length, engine.hold)
-            methods = [m for m in (product_form, phase_type, fitted_service) if m.refusal(alone) is None]
+            known = (product_form, enough_servers, phase_type, fitted_service)
+            methods = [method for method in known if method.refusal(alone) is None]
             found[disk] = methods[0].solve(alone) if methods else solve(alone)
     parts = [found[disk] for disk in engine.disks]
     throughput = sum(part.throughput for part in parts)

@@ -4,13 +4,16 @@ A law of m phases has an scv of at least 1/m (Aldous and Shepp, 1987), and the c
 level: no room for regular laws. But with the arrival rates Λ(n) given, all that the law decides about the total is the
 mean rate ν(n) at which requests complete while n are present, as P(n) ν(n) = P(n−1) Λ(n−1); and up to an scv of 1,
 ln ν(n) is close to a polynomial in the scv. Its nodes are the phase-type law that was fitted, Erlang laws of fewer
-phases (`phase_type.py`), and, before more servers than afford a law of many phases, a constant (`slotted.py`). At last
-Little's law is imposed on the servers, as in `slotted.py`. `validation/service_laws.py` has the errors.
+phases (`phase_type.py`), and, before more servers than afford a law of many phases, a constant (`slotted.py`), unless
+requests come too soon after completions for that: there ν(n) is close to min(n, c) for all laws, and the other nodes
+do. At last Little's law is imposed on the servers, as in `slotted.py`. `validation/service_laws.py` has the errors,
+`validation/closed_guests.py` those of guests that think little or much.
 """
 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +23,7 @@ from qtheory.laws import Erlang, Law
 from qtheory.markov.merging import arrival_rates
 from qtheory.solve.phase_type import PhaseChain
 from qtheory.solve.product_form import station_population
-from qtheory.solve.slotted import balanced, completion_rates
+from qtheory.solve.slotted import UnbalancedError, balanced, completion_rates
 
 Floats = NDArray[np.float64]
 FEW = 2
@@ -50,8 +53,9 @@ def refusal(engine: Engine, law: Law, fitted: Law) -> str | None:
 def factors(engine: Engine, law: Law, fitted: Law, chain: PhaseChain, followed: bool) -> Floats:
     """What the probability of each total is multiplied by.
 
-    `chain` is that of `engine` with the fitted law. The polynomial is of chains in which disks split a total as under
-    exponential service, also where their split is `followed` in `chain`.
+    `chain` is that of `engine`, which has the fitted law. The polynomial is of chains in which disks split a total as
+    under exponential service, also where their split is `followed` in `chain`. Raises UnbalancedError where Little's
+    law cannot be imposed.
     """
     servers, mean = chain.servers, law.mean
 
@@ -67,7 +71,8 @@ def factors(engine: Engine, law: Law, fitted: Law, chain: PhaseChain, followed: 
     if servers > FEW:
         exponential = station_population(engine.disks, busy / mean)
         arrivals = arrival_rates(exponential.ratios)[:-1] * mean
-        rates[0.0] = completion_rates(arrivals, servers, exponential.pmf)
+        with suppress(UnbalancedError):
+            rates[0.0] = completion_rates(arrivals, servers, exponential.pmf)
     top = min(len(chain.levels) - 1, *(len(found) for found in rates.values()))
     step = -np.log(rates[fitted.scv][:top])
     for node, found in rates.items():
@@ -79,7 +84,7 @@ def factors(engine: Engine, law: Law, fitted: Law, chain: PhaseChain, followed: 
     likely = before > LEAST
     after = np.where(likely, before * np.exp(height - height[likely].max()), 0.0)
     after /= after.sum()
-    accepted = np.append(chain.finishing[1:] / np.maximum(before[:-1], LEAST), 0.0) * mean
+    accepted = np.append(np.where(likely[:-1], chain.finishing[1:] / np.maximum(before[:-1], LEAST), 0.0), 0.0) * mean
     after = balanced(after, accepted, np.minimum(np.arange(len(after)), servers))
     return after / np.maximum(before, LEAST)
 

@@ -39,6 +39,8 @@ CUT = 1e-9
 """Part of the arrivals that may be left out."""
 FIRST_CUT = 16
 ROUNDING = 1e-10
+FOLLOWED = 200
+"""Steps of the chain that find a likely state."""
 
 
 class State(NamedTuple):
@@ -419,12 +421,20 @@ def _orders(engine: Engine) -> float:
 
 
 def _stationary(n: int, rows: list[int], columns: list[int], rates: list[float]) -> NDArray[np.float64]:
-    """Stationary law: balance in every state but the first, whose probability is set to 1 until all is normalized."""
+    """Stationary law: balance in every state but one, whose probability is set to 1 until all is normalized.
+
+    That is a likely state, found by following the chain for a while: where it begins may be next to impossible later.
+    """
     q = csc_array((rates, (rows, columns)), shape=(n, n))
     q.setdiag(q.diagonal() - np.asarray(q.sum(axis=1)).ravel())
     if n == 1:
         return np.ones(1)
     balance = csc_array(q.T)
-    rest = splu(csc_array(balance[1:, 1:])).solve(-balance[1:, [0]].toarray().ravel())
-    pi = np.concatenate([[1.0], rest])
+    law, step = np.eye(1, n)[0], 1.0 / float(-q.diagonal().min())
+    for _ in range(FOLLOWED):
+        law = law + step * (balance @ law)
+    one = int(np.argmax(law))
+    others = np.delete(np.arange(n), one)
+    rest = splu(csc_array(balance[others][:, others])).solve(-balance[others][:, [one]].toarray().ravel())
+    pi = np.insert(np.maximum(rest, 0.0), one, 1.0)
     return np.asarray(pi / pi.sum())

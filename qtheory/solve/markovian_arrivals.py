@@ -364,6 +364,7 @@ class BurstyChain:
                     mean_response=response,
                     mean_in_system=throughput * response,
                     pmf=law,
+                    mean_guest_wait=disk.always_in_guest / throughput,
                 )
             )
             for j, x in enumerate(found[c:]):

@@ -213,8 +213,8 @@ class MixedChain:
             for part, level in zip(parts, exact, strict=True):
                 part *= level / np.maximum(part.sum(axis=0), 1e-300)
             if np.abs(x - before).sum() < CLOSE:
-                break
-        return parts
+                return parts
+        raise ValueError(f"the split of the disks has not settled in {MOST_ROUNDS} rounds: use qt.simulate")
 
     def _by_product_form(self, n: int) -> Floats:
         """P(line | n, phases), were all laws one and exponential."""

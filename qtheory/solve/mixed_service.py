@@ -34,7 +34,7 @@ from qtheory.solve import fitted_service, phase_type
 from qtheory.solve.fitted_service import of_fit, told
 from qtheory.solve.mixed_chain import Kind, MixedChain, Part, Side
 from qtheory.solve.phase_type import reach
-from qtheory.solve.population import disk_state, total_blocking
+from qtheory.solve.population import disk_state, responding, total_blocking
 from qtheory.solve.sojourn import WaitThenService
 from qtheory.solve.steady_state import DiskState, SteadyState
 
@@ -139,7 +139,7 @@ def solve(engine: Engine) -> SteadyState:
     mixed = Mixed.of(engine)
     pmf, parts = mixed.chain.pmf, mixed.parts()
     of_disk = {i: part for part in parts for i in part.kind.members}
-    disks = tuple(_disk_state(of_disk[i]) for i in range(len(engine.disks)))
+    disks = tuple(_disk_state(of_disk[i], engine.hold == "refuse") for i in range(len(engine.disks)))
     throughput = sum(part.throughput for part in parts)
     wait = sum(part.throughput * part.wait for part in parts) / throughput
     service = sum(part.throughput * part.kind.law.mean for part in parts) / throughput
@@ -199,11 +199,10 @@ def _solve_mixture(engine: Engine) -> SteadyState:
     _, state = settled_mixture(engine)
     assert not isinstance(state._sojourns, str)
     disks, weights = [], dict.fromkeys(engine.laws, 0.0)
-    for disk, law in zip(state.disks, engine.laws, strict=True):
+    for disk, found, law in zip(engine.disks, state.disks, engine.laws, strict=True):
         assert law is not None
-        response = disk.mean_wait + law.mean
-        disks.append(replace(disk, mean_response=response, mean_in_system=disk.throughput * response))
-        weights[law] += disk.throughput / state.throughput
+        disks.append(responding(disk, found, found.mean_wait, law.mean, refused=engine.hold == "refuse"))
+        weights[law] += found.throughput / state.throughput
     return replace(
         state,
         method="mixed_service",
@@ -220,12 +219,11 @@ def _solve_mixture(engine: Engine) -> SteadyState:
     )
 
 
-def _disk_state(part: Part) -> DiskState:
+def _disk_state(part: Part, refused: bool) -> DiskState:
     """One of the kind's disks."""
     throughput = part.throughput / len(part.kind.members)
     state = disk_state(part.kind.disk, part.accepting, part.full, np.zeros(len(part.full)), throughput)
-    response = part.wait + part.kind.law.mean
-    return replace(state, mean_wait=part.wait, mean_response=response, mean_in_system=throughput * response)
+    return responding(part.kind.disk, state, part.wait, part.kind.law.mean, refused=refused)
 
 
 MIXTURE = (

@@ -38,7 +38,7 @@ from qtheory.markov.merging import Group, arrival_rates, merge_all, split_all
 from qtheory.markov.phase_counts import PhaseCounts
 from qtheory.markov.sojourn import PhaseServers
 from qtheory.solve.different_disks import Levels, Split, SplitError, converge
-from qtheory.solve.population import Population, disk_state, total_blocking
+from qtheory.solve.population import Population, disk_state, responding, total_blocking
 from qtheory.solve.product_form import station_population, station_rates
 from qtheory.solve.sojourn import Slots, Sojourn, Stretched
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
@@ -410,13 +410,8 @@ def answer(
         ]
     for kind, part in zip(kinds, parts, strict=False):
         for i in kind:
-            response = part.mean_wait * longer + chain.law.mean
-            states[i] = replace(
-                states[i],
-                mean_wait=part.mean_wait * longer,
-                mean_response=response,
-                mean_in_system=states[i].throughput * response,
-            )
+            wait, refused = part.mean_wait * longer, engine.hold == "refuse"
+            states[i] = responding(engine.disks[i], states[i], wait, chain.law.mean, refused=refused)
     device = engine.devices[0]
     mean = float(totals @ pmf)
     exact = is_exact(engine)

@@ -9,7 +9,7 @@ enters as a constant.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -134,6 +134,20 @@ def disk_state(
         mean_in_system=mean,
         pmf=law,
         mean_guest_wait=disk.always_in_guest / throughput,
+    )
+
+
+def responding(disk: Disk, state: DiskState, wait: float, service: float, *, refused: bool) -> DiskState:
+    """The disk's state with the mean wait that its requests are known to have, and their mean service.
+
+    A guest that thinks, and is not `refused`, gets its throughput from that by Little's law: what is known of its
+    response is closer than what is known of the number present where both are approximate.
+    """
+    response, throughput = wait + service, state.throughput
+    if isinstance(disk.arrivals, Closed) and not disk.saturated and not refused:
+        throughput = disk.arrivals.outstanding / (disk.arrivals.think_time + response)
+    return replace(
+        state, throughput=throughput, mean_wait=wait, mean_response=response, mean_in_system=throughput * response
     )
 
 

@@ -61,7 +61,7 @@ SLOWEST = 1e-6
 
 
 class TooLargeError(ValueError):
-    """The chains of the groups are too large; the text says which."""
+    """The chains of the groups are too large, or take too long to settle; the text says which."""
 
 
 @dataclass(eq=False)
@@ -155,6 +155,7 @@ def settle(
 
     `total` is a first guess of P(M in all). The engine completes requests at rates[n] with n in it; or, where `rates`
     is None, `again` gives for the arrival rates at each total the law of the total and the completion rate at each.
+    Raises TooLargeError where that takes more than MOST_ROUNDS.
     """
     root = made[-1]
     _first_guess(made, total)
@@ -176,7 +177,7 @@ def settle(
         before, mean = mean, float(total @ root.mean)
         if abs(mean - before) <= SETTLED * mean:
             return total
-    return total
+    raise TooLargeError(f"how many requests wait in the guests has not settled in {MOST_ROUNDS} rounds")
 
 
 def numbers(made: list[Group], total: Floats) -> dict[int, Floats]:
