@@ -112,7 +112,7 @@ def test_a_cell_that_is_not_there(stand_in, tmp_path):
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.startswith("error: no cell is called delay-3; there are calibration-delay, ")
+    assert done.stderr.startswith("error: no cell is called delay-3; there are calibration-guest, ")
     assert len(done.stderr.splitlines()) == 1
 
 
