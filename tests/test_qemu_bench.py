@@ -249,17 +249,17 @@ def recorded(folder, marks=convert.MARKS):
     return log
 
 
-def converting(log, *options):
-    return subprocess.run(
-        [sys.executable, "-m", "validation.qemu.convert", str(log), "--out", str(log.with_name("t.csv.gz")), *options],
-        capture_output=True, text=True,
-    )  # fmt: skip
+@pytest.fixture
+def converting(monkeypatch, tmp_path):
+    def convert_it(log, *options):
+        monkeypatch.setattr(sys, "argv", ["convert", str(log), "--out", str(tmp_path / "t.csv.gz"), *options])
+        convert.main()
+
+    return convert_it
 
 
-def test_a_recording_becomes_a_trace_with_the_disks_that_the_guest_marked(tmp_path):
-    log = recorded(tmp_path)
-    done = converting(log, "--skip", "1", "--span", "2", "--sample", str(tmp_path / "sample"))
-    assert (done.returncode, done.stderr) == (0, "")
+def test_a_recording_becomes_a_trace_with_the_disks_that_the_guest_marked(tmp_path, converting):
+    converting(recorded(tmp_path), "--skip", "1", "--span", "2", "--sample", str(tmp_path / "sample"))
     trace = read_trace(tmp_path / "t.csv.gz")
     assert trace.disks == ("disk0", "disk1", "disk2", "disk3")
     # the marks are requests 4 to 7, so the first one kept is 107: the 100th of the work, on the disk marked first
@@ -276,15 +276,14 @@ def test_a_recording_becomes_a_trace_with_the_disks_that_the_guest_marked(tmp_pa
     assert len(read_trace(tmp_path / "sample")) == 100
 
 
-def test_recordings_that_cannot_be_converted(tmp_path):
-    log = recorded(tmp_path)
-    assert converting(log).stderr == "error: the log is shorter than 130 s\n"
-    log = recorded(tmp_path, (*convert.MARKS[:3], convert.MARKS[0]))
-    assert converting(log).stderr == "error: the log does not hold the reads that tell which disk is which\n"
-    log.write_text("qemu: warning\n")
-    done = converting(log)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert done.stderr.startswith(f"error: {log}: there are no virtio_blk_handle_read")
+def test_recordings_that_cannot_be_converted(tmp_path, converting):
+    with pytest.raises(BenchError, match=r"^the log is shorter than 130 s$"):
+        converting(recorded(tmp_path))
+    with pytest.raises(BenchError, match=r"^the log does not hold the reads that tell which disk is which$"):
+        converting(recorded(tmp_path, (*convert.MARKS[:3], convert.MARKS[0])))
+    (tmp_path / "trace.log").write_text("qemu: warning\n")
+    with pytest.raises(BenchError, match=r"trace.log: there are no virtio_blk_handle_read"):
+        converting(tmp_path / "trace.log")
 
 
 SHIM = """\

@@ -20,6 +20,7 @@ from .guest import BenchError
 from .record import DISKS, EVENTS, MARKS
 
 SECTOR = 512
+DIGITS = 6  # of the log's seconds
 
 
 def marks(trace: qt.Trace) -> tuple[tuple[str, ...], float]:
@@ -42,9 +43,10 @@ def converted(log: Path, about: dict[str, str], skip: float, span: float) -> qt.
     """
     trace = qt.read_trace(log, "qemu")
     names, begun = marks(trace)
-    if trace.span < begun + skip + span:
+    begin, end = (round(begun + after, DIGITS) for after in (skip, skip + span))
+    if trace.span < end:
         raise BenchError(f"the log is shorter than {skip + span:g} s")
-    kept = trace.select(start=begun + skip, stop=begun + skip + span)
+    kept = trace.select(start=begin, stop=end)
     comments = about | {
         "times": "as the device sees them: request taken from the virtqueue to its completion",
         "not traced": "flushes",
@@ -54,7 +56,7 @@ def converted(log: Path, about: dict[str, str], skip: float, span: float) -> qt.
     }
     return replace(
         kept,
-        arrival=np.round(kept.arrival - kept.arrival[0], 6),  # the log's digits
+        arrival=np.round(kept.arrival - kept.arrival[0], DIGITS),
         origin=0.0,
         disks=tuple(names[trace.disks.index(disk)] for disk in kept.disks),
         comments=tuple(f"{key}: {value}" for key, value in comments.items()),
