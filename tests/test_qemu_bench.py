@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from validation.qemu import devices, guest, machine, measure
+from qtheory.traces import read_trace
+from validation.qemu import convert, devices, guest, machine, measure
 from validation.qemu.cells import CELLS
 from validation.qemu.guest import BenchError, Guest
 
@@ -227,6 +228,62 @@ def test_a_cell_measured_again_takes_the_place_of_what_was_there(tmp_path, monke
     measure.keep("a", {"stops": [{"cell": "a", "took": 4}]})
     assert measure.read("stops") == [{"cell": "b", "took": "3"}, {"cell": "a", "took": "4"}]
     assert measure.read("seconds") == []
+
+
+# ---------------------------------------------------------------------------------------------------- recorded traces
+
+
+def recorded(folder, marks=convert.MARKS):
+    """A log as record.py leaves it: a page that all disks read, their marks, a request each 10 ms for 4 s."""
+    disks = ["0xc", "0xa", "0xd", "0xb"]
+    reads = [(disk, 0) for disk in sorted(disks)] + list(zip(disks, marks, strict=True))
+    reads += [(disks[number % 4], marks[number % 3]) for number in range(400)]
+    lines = []
+    for number, (disk, sector) in enumerate(reads):
+        now = f"7@{1000 + number // 100}.{number % 100:02d}"
+        lines.append(f"{now}0000:virtio_blk_handle_read vdev {disk} req 0x1 sector {sector} nsectors {number + 1}\n")
+        lines.append(f"{now}0250:virtio_blk_rw_complete vdev {disk} req 0x1 ret 0\n")
+    log = folder / "trace.log"
+    log.write_text("".join(lines))
+    (folder / "recording.json").write_text('{"guest": "made up"}')
+    return log
+
+
+@pytest.fixture
+def converting(monkeypatch, tmp_path):
+    def convert_it(log, *options):
+        monkeypatch.setattr(sys, "argv", ["convert", str(log), "--out", str(tmp_path / "t.csv.gz"), *options])
+        convert.main()
+
+    return convert_it
+
+
+def test_a_recording_becomes_a_trace_with_the_disks_that_the_guest_marked(tmp_path, converting):
+    converting(recorded(tmp_path), "--skip", "1", "--span", "2", "--sample", str(tmp_path / "sample"))
+    trace = read_trace(tmp_path / "t.csv.gz")
+    assert trace.disks == ("disk0", "disk1", "disk2", "disk3")
+    # the marks are requests 4 to 7, so the first one kept is 107: the 100th of the work, on the disk marked first
+    assert trace.size.tolist() == [512 * (number + 1) for number in range(107, 307)]
+    assert trace.disk.tolist() == [(number - 8) % 4 for number in range(107, 307)]
+    np.testing.assert_array_equal(trace.arrival, np.arange(200) / 100)
+    assert set(trace.response) == {0.00025}
+    assert trace.comments[0] == "guest: made up"
+    assert trace.comments[-2:] == (
+        "kept: 200 requests that arrived in the 2 s after the first 1 s of the workload; 208 others left out",
+        "whole log: every submission has its completion, and no request failed",
+    )
+    assert len((tmp_path / "sample").read_text().splitlines()) == 200
+    assert len(read_trace(tmp_path / "sample")) == 100
+
+
+def test_recordings_that_cannot_be_converted(tmp_path, converting):
+    with pytest.raises(BenchError, match=r"^the log is shorter than 130 s$"):
+        converting(recorded(tmp_path))
+    with pytest.raises(BenchError, match=r"^the log does not hold the reads that tell which disk is which$"):
+        converting(recorded(tmp_path, (*convert.MARKS[:3], convert.MARKS[0])))
+    (tmp_path / "trace.log").write_text("qemu: warning\n")
+    with pytest.raises(BenchError, match=r"trace.log: there are no virtio_blk_handle_read"):
+        converting(tmp_path / "trace.log")
 
 
 SHIM = """\

@@ -2,118 +2,65 @@
 
     python -m validation.qemu.convert DIR/trace.log --out guest4.csv.gz
 
-Reads the log format of QEMU up to 10.0 (`TID@SECONDS:event arguments`).
+The requests are read and paired by `qt.read_trace`; here they get the names of their disks.
 """
 
 import argparse
-import gzip
 import json
-import re
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+
+import qtheory as qt
 
 from . import guest
 from .guest import BenchError
-from .record import DISKS, MARKS
+from .record import DISKS, EVENTS, MARKS
 
 SECTOR = 512
-MICRO = 1_000_000
-
-SUBMIT = re.compile(
-    r"\d+@(\d+)\.(\d{6}):virtio_blk_handle_(read|write) "
-    r"vdev (\w+) req (\w+) sector (\d+) nsectors (\d+)"
-)
-COMPLETE = re.compile(r"\d+@(\d+)\.(\d{6}):virtio_blk_rw_complete vdev (\w+) req (\w+) ret (-?\d+)")
+DIGITS = 6  # of the log's seconds
 
 
-@dataclass(frozen=True)
-class Request:
-    """One request, in the units of the log: microseconds and 512-byte sectors."""
-
-    arrival: int
-    vdev: str
-    op: str
-    sector: int
-    sectors: int
-    response: int
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The requests in order of arrival, and what had no partner."""
-
-    requests: list[Request]
-    submitted_only: int
-    completed_only: int
-    failed: int
-
-
-def pair(lines: Iterable[str]) -> Pairs:
-    """Pair submissions with completions by device and request pointer.
-
-    QEMU recycles the pointers, so each is a queue: its oldest submission completes first.
-
-    >>> pair([
-    ...     "7@10.000000:virtio_blk_handle_read vdev 0xa req 0xb sector 8 nsectors 16",
-    ...     "7@10.000250:virtio_blk_rw_complete vdev 0xa req 0xb ret 0",
-    ... ]).requests
-    [Request(arrival=10000000, vdev='0xa', op='read', sector=8, sectors=16, response=250)]
-    """
-    waiting: dict[tuple[str, str], deque[tuple[int, str, int, int]]] = {}
-    requests: list[Request] = []
-    completed_only = failed = 0
-    for line in lines:
-        if found := SUBMIT.match(line):
-            seconds, fraction, op, vdev, req, sector, sectors = found.groups()
-            now = int(seconds) * MICRO + int(fraction)
-            entry = (now, op, int(sector), int(sectors))
-            waiting.setdefault((vdev, req), deque()).append(entry)
-        elif found := COMPLETE.match(line):
-            seconds, fraction, vdev, req, ret = found.groups()
-            now = int(seconds) * MICRO + int(fraction)
-            queue = waiting.get((vdev, req))
-            if not queue:
-                completed_only += 1
-                continue
-            arrival, op, first, length = queue.popleft()
-            failed += ret != "0"
-            requests.append(Request(arrival, vdev, op, first, length, now - arrival))
-    requests.sort(key=lambda request: request.arrival)
-    return Pairs(requests, sum(map(len, waiting.values())), completed_only, failed)
-
-
-def marks(requests: Iterable[Request]) -> dict[str, Request]:
-    """For each disk the read by which the guest told, before its work, which pointer it is."""
-    # later on its work may read the same places, of any disk
-    first: dict[str, Request] = {}
-    for request in requests:
-        if request.op == "read" and request.sector in MARKS:
-            first.setdefault(request.vdev, request)
-    found = {f"disk{MARKS.index(request.sector)}": request for request in first.values()}
-    if len(first) != DISKS or len(found) != DISKS:
+def marks(trace: qt.Trace) -> tuple[tuple[str, ...], float]:
+    """The disks' names, by the reads with which the guest told them before its work, and the last one's arrival."""
+    places = [mark * SECTOR for mark in MARKS]
+    read = trace.op == qt.traces.OPERATIONS.index("read")
+    told = np.flatnonzero(read & np.isin(trace.offset, places))
+    # only the first of each disk: later on its work may read the same places, of any disk
+    first = told[np.unique(trace.disk[told], return_index=True)[1]]
+    numbers = [places.index(offset) for offset in trace.offset[first]]
+    if len(trace.disks) != DISKS or sorted(numbers) != list(range(DISKS)):
         raise BenchError("the log does not hold the reads that tell which disk is which")
-    return found
+    return tuple(f"disk{number}" for number in numbers), float(trace.arrival[first].max())
 
 
-def window(requests: Sequence[Request], start: int, span: int) -> list[Request]:
-    """The requests that arrived in `span` microseconds from `start`."""
-    return [request for request in requests if start <= request.arrival < start + span]
+def converted(log: Path, about: dict[str, str], skip: float, span: float) -> qt.Trace:
+    """The requests that arrived in `span` seconds, `skip` seconds after the guest began, on a clock of their own.
 
-
-def to_csv(requests: Sequence[Request], names: dict[str, str], comments: dict[str, str]) -> Iterable[str]:
-    """The lines of the trace, version 1."""
-    yield "# qtheory-trace 1\n"
-    for key, value in comments.items():
-        yield f"# {key}: {value}\n"
-    yield "arrival,disk,op,offset,size,response\n"
-    origin = requests[0].arrival
-    for request in requests:
-        yield (
-            f"{(request.arrival - origin) / MICRO:.6f},{names[request.vdev]},{request.op},"
-            f"{request.sector * SECTOR},{request.sectors * SECTOR},{request.response / MICRO:.6f}\n"
-        )
+    Raises ValueError when the log cannot be used.
+    """
+    trace = qt.read_trace(log, "qemu")
+    names, begun = marks(trace)
+    begin, end = (round(begun + after, DIGITS) for after in (skip, skip + span))
+    if trace.span < end:
+        raise BenchError(f"the log is shorter than {skip + span:g} s")
+    kept = trace.select(start=begin, stop=end)
+    comments = about | {
+        "times": "as the device sees them: request taken from the virtqueue to its completion",
+        "not traced": "flushes",
+        "kept": f"{len(kept)} requests that arrived in the {span:g} s after the first {skip:g} s of the workload; "
+        f"{len(trace) - len(kept)} others left out",
+        "whole log": "; ".join(trace.warnings) or "every submission has its completion, and no request failed",
+    }
+    return replace(
+        kept,
+        arrival=np.round(kept.arrival - kept.arrival[0], DIGITS),
+        origin=0.0,
+        disks=tuple(names[trace.disks.index(disk)] for disk in kept.disks),
+        comments=tuple(f"{key}: {value}" for key, value in comments.items()),
+    )
 
 
 def sample(lines: Sequence[str], count: int = 200) -> list[str]:
@@ -121,16 +68,16 @@ def sample(lines: Sequence[str], count: int = 200) -> list[str]:
 
     Of all such runs it is the one in which the most disks are seen and the most requests wait.
     """
-    lines = [line for line in lines if SUBMIT.match(line) or COMPLETE.match(line)]
+    lines = [line for line in lines if any(event in line for event in EVENTS)]
     outstanding = [0]  # before each line
     for line in lines:
-        outstanding.append(outstanding[-1] + (1 if SUBMIT.match(line) else -1))
+        outstanding.append(outstanding[-1] + (-1 if "complete" in line else 1))
 
     best: tuple[int, int, int] | None = None
     for start in range(len(lines) // 8 * 2, 3 * len(lines) // 4 - count, 2):
         # a request makes two lines, so every idle moment comes after an even number of them
         if outstanding[start] == 0 == outstanding[start + count]:
-            disks = {line.split()[2] for line in lines[start : start + count]}
+            disks = {line.partition("vdev ")[2].split()[0] for line in lines[start : start + count]}
             score = (len(disks), max(outstanding[start : start + count]), start)
             best = max(best, score) if best else score
     if best is None:
@@ -150,31 +97,15 @@ def main() -> None:
            help="length of the trace (default: %(default)s)")  # fmt: skip
     options = parser.parse_args()
 
-    lines = options.log.read_text().splitlines(keepends=True)
-    comments: dict[str, str] = json.loads(options.log.with_name("recording.json").read_text())
-    pairs = pair(lines)
-    if not pairs.requests:
-        raise BenchError(f"{options.log} holds no requests in the log format of QEMU up to 10.0")
-    named = marks(pairs.requests)
-    begin = max(mark.arrival for mark in named.values()) + round(options.skip * MICRO)
-    kept = window(pairs.requests, begin, round(options.span * MICRO))
-    if not kept or pairs.requests[-1].arrival < begin + options.span * MICRO:
-        raise BenchError(f"the log is shorter than {options.skip + options.span:g} s")
-    comments |= {
-        "times": "as the device sees them: request taken from the virtqueue to its completion",
-        "not traced": "flushes",
-        "kept": f"{len(kept)} requests that arrived in the {options.span:g} s after the first "
-        f"{options.skip:g} s of the workload; {len(pairs.requests) - len(kept)} others left out",
-        "unpaired": f"{pairs.submitted_only} submissions, {pairs.completed_only} completions in the whole log",
-        "failed": f"{pairs.failed} requests in the whole log",
-    }
-    names = {mark.vdev: disk for disk, mark in named.items()}
-    text = "".join(to_csv(kept, names, comments))
-    # no time stamp inside: the same log makes the same file
-    options.out.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    about = json.loads(options.log.with_name("recording.json").read_text())
+    try:
+        trace = converted(options.log, about, options.skip, options.span)
+        trace.write(options.out)
+    except ValueError as error:
+        raise BenchError(str(error)) from error
     if options.sample:
-        options.sample.write_text("".join(sample(lines)))
-    print(f"{options.out}: {len(kept)} requests; unpaired: {comments['unpaired']}")
+        options.sample.write_text("".join(sample(options.log.read_text().splitlines(keepends=True))))
+    print(f"{options.out}: {len(trace)} requests; {trace.comments[-1]}")
 
 
 if __name__ == "__main__":

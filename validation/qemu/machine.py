@@ -20,12 +20,15 @@ from qemu.qmp import QMPClient, QMPError
 from . import guest
 from .guest import BenchError, Guest
 
+QEMU = ("qemu-system-x86_64", "qemu-system-x86")
+"""The program and its Debian package."""
 BOOT_LIMIT = 120.0
 """Seconds that a guest may take to boot; under emulation it takes some 8."""
 KVM_LIMIT = 20.0
 """The same under KVM, which may open and then never run the guest."""
 ANSWER_LIMIT = 120.0
 """Seconds that the guest or the monitor may take for a command."""
+EMULATION = "tcg,thread=multi"
 MEMORY = 512
 """MiB; the initramfs alone takes some 100."""
 LONGEST_SOCKET = 107
@@ -131,10 +134,10 @@ class Machine:
         except OSError as error:
             raise BenchError(self._died(f"the guest's shell is gone: {error}")) from error
 
-    def answer(self) -> str:
-        """What the command asked last printed, when it has ended."""
+    def answer(self, limit: float = ANSWER_LIMIT) -> str:
+        """What the command asked last printed, when it has ended, at most `limit` seconds from now."""
         mark = re.compile(rf"=={self.commands} (\d+)\r?\n".encode())
-        deadline = time.monotonic() + ANSWER_LIMIT
+        deadline = time.monotonic() + limit
         while not (end := mark.search(self._kept)):
             self.line.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
@@ -151,10 +154,10 @@ class Machine:
             raise BenchError(f"a command failed in the guest: {reason}")
         return said
 
-    def shell(self, command: str) -> str:
+    def shell(self, command: str, limit: float = ANSWER_LIMIT) -> str:
         """Have the guest's shell do something, and return what it printed."""
         self.ask(command)
-        return self.answer()
+        return self.answer(limit)
 
     def logged(self) -> list[Event]:
         """What QEMU has traced since the last time."""
@@ -174,6 +177,11 @@ class Machine:
         return f"QEMU stopped with status {self.process.returncode}: {said[-1] if said else what}"
 
 
+def version() -> str:
+    """What QEMU says that it is."""
+    return guest.run(guest.tool(*QEMU), "--version").splitlines()[0]
+
+
 def command(
     system: Guest,
     folder: Path,
@@ -181,17 +189,20 @@ def command(
     accelerator: str,
     iothreads: int = 1,
     extra: Sequence[str] = (),
+    cpus: int = 1,
+    memory: int = MEMORY,
+    traced: Sequence[str] = EVENTS,
 ) -> list[str | Path]:
     """QEMU with a virtio-blk disk on each drive, disk k on iothread k modulo their number."""
     line: list[str | Path] = [
-        guest.tool("qemu-system-x86_64", "qemu-system-x86"), "-accel", accelerator, "-M", "q35", "-m", str(MEMORY),
-        "-smp", "1", "-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{folder / 'console'}",
+        guest.tool(*QEMU), "-accel", accelerator, "-M", "q35", "-m", str(memory),
+        "-smp", str(cpus), "-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{folder / 'console'}",
         "-chardev", f"socket,id=shell,path={folder / 'shell'},server=on,wait=off", "-serial", "chardev:shell",
         "-qmp", f"unix:{folder / 'qmp'},server=on,wait=off",
         "-kernel", system.kernel, "-initrd", system.initrd, "-append", "console=ttyS0 quiet panic=-1",
         "-msg", "timestamp=on", "-D", folder / "log",
     ]  # fmt: skip
-    for event in EVENTS:
+    for event in traced:
         line += ["-trace", event]
     for number in range(iothreads):
         line += ["-object", f"iothread,id=io{number}"]
@@ -228,6 +239,9 @@ def started(
     iothreads: int = 1,
     boot_limit: float = BOOT_LIMIT,
     incoming: Path | None = None,
+    cpus: int = 1,
+    memory: int = MEMORY,
+    traced: Sequence[str] = EVENTS,
 ) -> Iterator[Machine]:
     """A machine whose guest has booted or, with `incoming`, that waits for one; gone when the block is left.
 
@@ -235,11 +249,12 @@ def started(
     """
     if len(str(folder / "shell")) > LONGEST_SOCKET:
         raise BenchError(f"{folder} is too long a path for a socket (at most {LONGEST_SOCKET} bytes)")
-    if _free_memory() < MEMORY + 128:
-        raise BenchError(f"the guest needs {MEMORY + 128} MiB of memory, {_free_memory()} are free")
+    if _free_memory() < memory + 128:
+        raise BenchError(f"the guest needs {memory + 128} MiB of memory, {_free_memory()} are free")
     extra = [] if incoming is None else ["-incoming", f"unix:{incoming}"]
     errors, console = folder / "errors", folder / "console"
-    with guest.child(command(system, folder, drives, accelerator, iothreads, extra), errors) as process:
+    qemu = command(system, folder, drives, accelerator, iothreads, extra, cpus, memory, traced)
+    with guest.child(qemu, errors) as process:
         line = _connect(folder / "shell", process, errors, boot_limit)
         _connect(folder / "qmp", process, errors, boot_limit).close()
         try:
@@ -284,9 +299,9 @@ def place(work: Path) -> Iterator[Path]:
 def accelerator(system: Guest, work: Path) -> tuple[str, str]:
     """KVM if a guest really runs under it, else emulation; and why."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "tcg,thread=multi", "no access to /dev/kvm"
+        return EMULATION, "no access to /dev/kvm"
     try:
         with place(work) as folder, started(system, folder, [], "kvm", boot_limit=KVM_LIMIT):
             return "kvm", "a guest boots under KVM"
     except BenchError as error:
-        return "tcg,thread=multi", f"under KVM: {error}"
+        return EMULATION, f"under KVM: {error}"

@@ -276,7 +276,7 @@ def about(system: Guest, accelerator: str, why: str) -> Row:
         "processors": f"{os.cpu_count()} x {cpu[0] if cpu else platform.machine()}",
         "host kernel": platform.release(),
         "guest kernel": system.release,
-        "qemu": guest.run(guest.tool("qemu-system-x86_64", "qemu-system-x86"), "--version").splitlines()[0],
+        "qemu": machine.version(),
         "nbdkit": guest.run(guest.tool("nbdkit", "nbdkit"), "--version").strip(),
         "fio": guest.run(guest.tool("fio", "fio"), "--version").strip(),
         "accelerator": f"{accelerator.split(',')[0]} ({why})",

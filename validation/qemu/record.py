@@ -3,7 +3,7 @@
     python -m validation.qemu.record --work-dir DIR
 
 leaves DIR/trace.log (QEMU's own trace of the requests) and DIR/recording.json (how it was made) for
-`validation.qemu.convert`.
+`validation.qemu.convert`, and DIR/fio.txt (what fio saw in the guest).
 """
 
 import argparse
@@ -12,21 +12,18 @@ import os
 import random
 import shutil
 import sqlite3
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import guest
+from . import devices, guest, machine
 from .guest import BenchError
 
 MIB = 1 << 20
 DEVICES = ("vda", "vdb", "vdc", "vdd")  # as the guest calls disk0 to disk3
 DISKS = len(DEVICES)
 DISK_SIZE = 512 * MIB
+CPUS, MEMORY = 2, 768  # MiB
 EVENTS = ("virtio_blk_handle_read", "virtio_blk_handle_write", "virtio_blk_rw_complete")
 SEED = 20261123
 
@@ -86,21 +83,14 @@ thinktime=2000000
 thinktime_blocks=250
 """
 
-INIT = """\
-for mark in {marks}; do
-  dd if=/dev/${{mark%:*}} of=/dev/null bs=512 count=1 skip=${{mark#*:}} status=none
-done
-mount -t tmpfs tmp /tmp
-mount -t ext4 -o noatime /dev/vda /mnt || echo "bench: failed: no file system on vda"
-echo "bench: start"
+LOAD = """\
+set -e
+mount -t ext4 -o noatime /dev/vda /mnt
 (while :; do
   while read -r pause sql; do echo "$sql"; usleep $pause; done </transactions
 done) | sqlite3 /mnt/shop.db >/dev/null &
-fio --eta=never --output=/tmp/fio.txt /jobs.fio || echo "bench: failed: fio stopped with an error"
-cat /tmp/fio.txt
-ps | grep -q '[s]qlite3 /mnt' || echo "bench: failed: sqlite3 did not live until the end"
-echo "bench: end"
-poweroff -f
+fio --eta=never /jobs.fio
+ps | grep -q '[s]qlite3 /mnt' || { echo "sqlite3 did not live until the end"; exit 1; }
 """
 
 ORDERS, CUSTOMERS, ITEMS = 600_000, 40_000, 5_000
@@ -142,87 +132,29 @@ def make_database(path: Path, rng: random.Random) -> None:
         database.close()
 
 
-@contextmanager
-def disks(work: Path, rng: random.Random) -> Iterator[list[Path]]:
-    """The four raw images, removed afterwards."""
+def disks(folder: Path, rng: random.Random) -> list[Path]:
+    """The four raw images."""
     mke2fs = guest.tool("mke2fs", "e2fsprogs")
-    if shutil.disk_usage(work).free < (DISKS + 2) * DISK_SIZE:
-        raise BenchError(f"{work} has less than {(DISKS + 2) * DISK_SIZE // MIB} MiB free")
-    with tempfile.TemporaryDirectory(dir=work) as scratch:
-        folder = Path(scratch)
-        images = [folder / f"disk{number}.raw" for number in range(DISKS)]
-        (folder / "content").mkdir()
-        make_database(folder / "content" / "shop.db", rng)
-        guest.run(
-            mke2fs, "-q", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0",
-            "-d", folder / "content", folder / "sparse.raw", f"{DISK_SIZE // MIB}M",
-        )  # fmt: skip
-        # Holes would be answered without I/O, and filled by allocating: every block is written.
-        with (folder / "sparse.raw").open("rb") as sparse, images[0].open("wb") as image:
-            while block := sparse.read(MIB):
-                image.write(block)
-        for path in images[1:]:
-            with path.open("wb") as image:
-                for _ in range(DISK_SIZE // MIB):
-                    image.write(rng.randbytes(MIB))
-        (folder / "sparse.raw").unlink()
-        os.sync()
-        yield images
-
-
-def qemu_command(qemu: Path, system: guest.Guest, images: list[Path], console: Path, log: Path) -> list[str | Path]:
-    """QEMU with every disk on the same iothread, so that they share one Linux AIO context."""
-    command: list[str | Path] = [
-        qemu, "-accel", "tcg,thread=multi", "-M", "q35", "-m", "768", "-smp", "2", "-nodefaults",
-        "-display", "none", "-no-reboot", "-serial", f"file:{console}",
-        "-kernel", system.kernel, "-initrd", system.initrd,
-        "-append", "console=ttyS0 quiet panic=-1",
-        "-object", "iothread,id=io0",
-        "-msg", "timestamp=on", "-D", log,
-    ]  # fmt: skip
-    for event in EVENTS:
-        command += ["-trace", event]
-    for number, image in enumerate(images):
-        drive = {
-            "driver": "raw",
-            "node-name": f"d{number}",
-            "file": {
-                "driver": "file",
-                "filename": str(image),
-                "aio": "native",
-                "cache": {"direct": True},
-            },
-        }
-        command += ["-blockdev", json.dumps(drive)]
-        command += ["-device", f"virtio-blk-pci,drive=d{number},iothread=io0,id=q{number}"]
-    return command
-
-
-def boot(command: list[str | Path], console: Path, boot_limit: float, seconds: float) -> None:
-    """Boot the guest and wait for the end of its workload, within limits."""
-
-    def said(word: str) -> bool:
-        return console.exists() and f"bench: {word}" in console.read_text(errors="replace")
-
-    errors = console.with_suffix(".err")
-    with guest.child(command, errors) as qemu:
-        for word, limit in (("start", boot_limit), ("end", seconds + 60)):
-            deadline = time.monotonic() + limit
-            while not said(word):
-                if qemu.poll() is not None and not said(word):
-                    reason = errors.read_text(errors="replace").strip().splitlines()
-                    raise BenchError(f"QEMU stopped early: {reason[-1] if reason else f'see {console}'}")
-                if time.monotonic() > deadline:
-                    raise BenchError(
-                        f"the guest did not reach the {word} of its workload in {limit:g} s, see {console}"
-                    )
-                time.sleep(0.2)
-            if said("failed"):
-                raise BenchError(f"the guest's workload failed, see {console}")
-        try:
-            qemu.wait(30)  # it powers itself off, and the log is complete
-        except subprocess.TimeoutExpired:
-            raise BenchError(f"the guest did not power off, see {console}") from None
+    if shutil.disk_usage(folder).free < (DISKS + 2) * DISK_SIZE:
+        raise BenchError(f"{folder.parent} has less than {(DISKS + 2) * DISK_SIZE // MIB} MiB free")
+    images = [folder / f"disk{number}.raw" for number in range(DISKS)]
+    (folder / "content").mkdir()
+    make_database(folder / "content" / "shop.db", rng)
+    guest.run(
+        mke2fs, "-q", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0",
+        "-d", folder / "content", folder / "sparse.raw", f"{DISK_SIZE // MIB}M",
+    )  # fmt: skip
+    # Holes would be answered without I/O, and filled by allocating: every block is written.
+    with (folder / "sparse.raw").open("rb") as sparse, images[0].open("wb") as image:
+        while block := sparse.read(MIB):
+            image.write(block)
+    for path in images[1:]:
+        with path.open("wb") as image:
+            for _ in range(DISK_SIZE // MIB):
+                image.write(rng.randbytes(MIB))
+    (folder / "sparse.raw").unlink()
+    os.sync()
+    return images
 
 
 def main() -> None:
@@ -236,28 +168,34 @@ def main() -> None:
     options = parser.parse_args()
 
     rng = random.Random(SEED)
-    qemu = guest.tool("qemu-system-x86_64", "qemu-system-x86")
     with guest.work_folder(options.work_dir.resolve()) as work:
-        log, console = work / "trace.log", work / "console.log"
-        for leftover in (log, console, work / "recording.json"):
-            leftover.unlink(missing_ok=True)
         system = guest.build(
             work,
-            INIT.format(marks=" ".join(map("{}:{}".format, DEVICES, MARKS))),
+            machine.INIT,
             programs=[("fio", "fio"), ("sqlite3", "sqlite3")],
             files={
+                "load": LOAD,
                 "jobs.fio": FIO_JOBS.format(seconds=options.seconds),
                 "transactions": "".join(transactions(rng, 5000)),
             },
         )
         recorded = datetime.now(UTC).date().isoformat()
-        with disks(work, rng) as images:
-            command = qemu_command(qemu, system, images, console, log)
-            boot(command, console, options.boot_limit, options.seconds)
+        with machine.place(work) as folder, machine.place(work) as storage:
+            # all disks on one iothread, so that they share one Linux AIO context
+            drives = [devices.file(image, "native") for image in disks(storage, rng)]
+            with machine.started(
+                system, folder, drives, machine.EMULATION,
+                boot_limit=options.boot_limit, cpus=CPUS, memory=MEMORY, traced=EVENTS,
+            ) as running:  # fmt: skip
+                for device, mark in zip(DEVICES, MARKS, strict=True):
+                    running.shell(f"dd if=/dev/{device} of=/dev/null bs=512 count=1 skip={mark} status=none")
+                seen = running.shell("sh /load", options.seconds + 60)
+            log = (folder / "log").replace(work / "trace.log")  # complete, as QEMU has ended
+        (work / "fio.txt").write_text(seen + "\n")
         provenance = {
             "recorded": f"{recorded}, by validation/qemu/record.py",
-            "qemu": guest.run(qemu, "--version").splitlines()[0].removeprefix("QEMU emulator "),
-            "guest": f"Linux {system.release}, TCG, 2 vCPUs, 768 MiB",
+            "qemu": machine.version().removeprefix("QEMU emulator "),
+            "guest": f"Linux {system.release}, TCG, {CPUS} vCPUs, {MEMORY} MiB",
             "storage": "four virtio-blk disks on one iothread; raw files, O_DIRECT, Linux AIO",
             **WORKLOAD,
         }
