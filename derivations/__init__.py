@@ -11,8 +11,19 @@ from importlib import import_module
 from derivations.derivation import Derivation
 
 NAMES = (
-    # Separate devices
+    # Disks that share one device
+    "product_form",
+    "blocking",
+    "equal_disks",
+    # A device for each disk
+    "separate_devices",
     "saturated_line",
+    "linear_law",
+    # How long the queue must be
+    "square_root_law",
+    "bandwidth_delay",
+    # Service that is not exponential
+    "general_service",
 )
 """Files of this directory, in the order in which their results build on each other."""
 

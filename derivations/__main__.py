@@ -22,7 +22,7 @@ def main(names: list[str]) -> int:
             failed += 1
             continue
         for outcome in outcomes:
-            print(f"{derivation.name}: {outcome.check.claim} {outcome}")
+            print(f"{derivation.name}: {' '.join(outcome.check.claim.split())} {outcome}")
         (PAGES / f"{derivation.name}.tex").write_text(derivation.latex(outcomes))
     return 1 if failed else 0
 

@@ -99,10 +99,9 @@ DERIVATION = Derivation(
     title="One line before separate devices",
     statement=r"""
         Let $N$ saturated disks, each with a device of its own, share one first-come-first-served line for $Q$ slots.
-        The numbers at the devices have the law
-        $P(n_1,\dots,n_N)\propto\prod_i 1/[(K_i-n_i)!\prod_{j\le n_i}\mu_i(j)]$ on $\sum_i n_i=Q$. With equal devices
-        of one server and requests without end, the throughput is the fraction $Q/(Q+N-1)$ of what the devices can do,
-        and the $Q$ for a given loss is linear in $N$.
+        The numbers at the devices have the law $P(n_1,\dots,n_N)\propto\prod_i 1/[(K_i-n_i)!\prod_{j\le n_i}\mu_i(j)]$
+        on $\sum_i n_i=Q$. With equal devices of one server and requests without end, the throughput is the fraction
+        $Q/(Q+N-1)$ of what the devices can do, and the $Q$ for a given loss is linear in $N$.
     """,
     symbols={
         N: "disks",
@@ -119,12 +118,12 @@ DERIVATION = Derivation(
         Step(
             r"""
             Let the state be the ordered line $l_1\dots l_L$, $L=\sum_i K_i-Q$, of the disks whose requests wait; it
-            decides $n_i$. Try $\pi=\prod_i 1/\prod_{j\le n_i}\mu_i(j)$. The line is left at rate $\sum_i\mu_i(n_i)$. It is
-            entered from every line $h\,l_1\dots l_{L-1}$ by a completion of disk $l_L$, before which disk $h$ had one
-            less at its device and disk $l_L$ one more: the flow is $\pi\,\mu_h(n_h)$ for each $h$. Summed over $h$ both
-            are equal. There are $L!/\prod_i(K_i-n_i)!$ lines with given numbers, each with the same probability, which
-            is the law stated. For equal single servers its weights are, but for a constant factor, the product over
-            the disks of $K!/(K-n_i)!\,K^{-n_i}$, which is
+            decides $n_i$. Try $\pi=\prod_i 1/\prod_{j\le n_i}\mu_i(j)$. The line is left at rate $\sum_i\mu_i(n_i)$.
+            It is entered from every line $h\,l_1\dots l_{L-1}$ by a completion of disk $l_L$, before which disk $h$
+            had one less at its device and disk $l_L$ one more: the flow is $\pi\,\mu_h(n_h)$ for each $h$. Summed over
+            $h$ both are equal. There are $L!/\prod_i(K_i-n_i)!$ lines with given numbers, each with the same
+            probability, which is the law stated. For equal single servers its weights are, but for a constant factor,
+            the product over the disks of $K!/(K-n_i)!\,K^{-n_i}$, which is
             """,
             weight,
         ),

@@ -8,7 +8,8 @@ A device idles while n_i = 0, so the loss is ε when P(n_i = 0 | Σ = Q) = ε. C
     P(0 | Q) = p(0) · [1 + (1 − m²/v − κm/v²)/(2N) + o(1/N)],    so    Q = N m + v/(2m) − m/2 − κ/(2v).
 
 As K → ∞, p is geometric, m = (1 − ε)/ε, and this is exactly Q = (N − 1)(1 − ε)/ε: linear in N, with slope 19 for 5 %.
-A finite K bends it: with K ε² small p is half a normal law and the slope is about √(2K/π), whatever ε.
+A finite K bends it: as K → ∞ with ε√K fixed, p is a normal law cut off at 0 and the slope √K (t + ε√K), where t solves
+φ(t)/Φ(t) = ε√K: about √(2K/π) where ε is √(2/(πK)), more for a smaller loss (`derivations/linear_law.py`).
 
 Service that is not exponential, of scv c_s², is taken to its scale. Near saturation the number at a device moves like
 Brownian motion, reflected where it idles, whose variance grows with c_s² t: in numbers and times c_s² as large it is
