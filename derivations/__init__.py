@@ -24,6 +24,9 @@ NAMES = (
     "bandwidth_delay",
     # Service that is not exponential
     "general_service",
+    # Drain
+    "kiefer_wolfowitz_drain",
+    "drain_exponential",
 )
 """Files of this directory, in the order in which their results build on each other."""
 
