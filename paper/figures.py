@@ -113,13 +113,13 @@ def drains() -> Figure:
         ax.axhline(0.01 if quantity == "mean" else 0.02, color="0.6", linewidth=0.6)
         ax.set(xscale="log", yscale="log", xlabel=f"simulated drain, {title} [ms]", ylabel="relative error")
         ax.set_ylim(8e-6, 0.5)
-    axes[0].legend(loc="lower right", ncols=2, columnspacing=0.8, handletextpad=0.2, borderpad=0.1)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, handletextpad=0.2)
     return figure
 
 
 def frontier() -> Figure:
     """Throughput against drain under limits, and what policies turn away."""
-    figure, (left, right) = _axes(2, 2.7)
+    figure, (left, right) = _axes(2, 3.0)
     found = table("drain_frontier")
     limits = [row for row in found if row["way"].startswith("q = ")]
     x = [float(row["drain_99_ms"]) for row in limits]
@@ -134,14 +134,14 @@ def frontier() -> Figure:
     left.set_xscale("log")
     left.set_xticks([40, 60, 100, 200], ["40", "60", "100", "200"])
     left.minorticks_off()
-    left.legend(loc="lower right", fontsize=6.5, handletextpad=0.4)
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handletextpad=0.4, columnspacing=0.8)
     policies = {"one at a time": "k:v", "step": "k-.s", "ramp": "k--^", "best": "k-o"}
     for name, style in policies.items():
         chosen = [row for row in table("drain_turned_away") if float(row["best"]) > 0.0]
         budget = [float(row["budget_ms"]) for row in chosen]
         right.plot(budget, [float(row[name]) for row in chosen], style, mfc="white", label=name)
     right.set(xlabel="drain budget $D$, 99 % [ms]", ylabel="requests turned away", yscale="log")
-    right.legend(loc="lower left")
+    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from dataclasses import fields, is_dataclass
 from typing import NamedTuple
 
@@ -68,10 +69,11 @@ def exists(name: str) -> bool:
 
 
 def notation() -> str:
-    """The table, in LaTeX."""
-    for symbol in NOTATION:
-        if not exists(symbol.name):
-            raise NameError(f"the table of notation has {symbol.name}, which the library does not have")
-    shown = (s.name.partition(":")[2].replace("_", "\\_") for s in NOTATION)
-    body = [[f"${s.symbol}$", s.meaning, s.unit, rf"\code{{{name}}}"] for s, name in zip(NOTATION, shown, strict=True)]
+    """The table, in LaTeX; of an argument its name."""
+    body = []
+    for symbol, meaning, unit, name in NOTATION:
+        if not exists(name):
+            raise NameError(f"the table of notation has {name}, which the library does not have")
+        shown = re.split("[:(]", name.rstrip(")"))[-1].replace("_", "\\_")
+        body.append([f"${symbol}$", meaning, unit, rf"\code{{{shown}}}"])
     return tabular("llll", ["symbol", "meaning", "unit", "in the library"], body)

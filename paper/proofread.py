@@ -18,17 +18,20 @@ LEFT_OUT = (
     r"\\(?:result|derived|ref|eqref|label|input|generatedtable|begin|end)\{[^}]*\}",
     r"\\includegraphics(?:\[[^]]*\])?\{[^}]*\}",
     r"\\(?:setlength|setcounter)\{?\\[a-z]+\}?\{[^}]*\}",
+    r"\\[a-z]+=\d+[a-z]+",  # lengths
     r"\bM/[A-Z]+/\d",  # stations are called so
 )
 
 
 def typed(source: str) -> Iterator[tuple[int, str]]:
-    """Lines and numbers of a section that are neither from results nor said where they are from.
+    r"""Lines and numbers of a section that are neither from results nor said where they are from.
 
     In formulas single digits are structure; a decimal, or a number of more digits, is a value.
 
-    >>> list(typed("A loss of 5 % at $K=256$, or \\\\result{eps}, needs $N-1$ slots.\\n% 7\\n\\\\given{7.2}{Debian}"))
+    >>> list(typed(r"A loss of 5\,\% at $K=256$, or \result{eps}, takes $N-1$ slots. % 7"))
     [(1, '5'), (1, '256')]
+    >>> list(typed(r"QEMU \given{7.2}{Debian}"))
+    []
     """
     blanked = re.sub(r"(?<!\\)%.*", "", source)
     for pattern in LEFT_OUT:
@@ -46,10 +49,12 @@ def _parts(source: str) -> Iterator[tuple[int, str]]:
 
 
 def complaints(log: str, bibliography: str = "") -> list[str]:
-    """What the logs of TeX and BibTeX hold against the paper.
+    r"""What the logs of TeX and BibTeX hold against the paper.
 
-    >>> complaints("Overfull \\\\hbox (0.4pt too wide) at line 1\\nLaTeX Warning: Reference `x' undefined")
+    >>> complaints("Overfull \\hbox (0.4pt too wide) at line 1\nLaTeX Warning: Reference `x' undefined")
     ["LaTeX Warning: Reference `x' undefined"]
+    >>> complaints("Overfull \\hbox (3.5pt too wide) at line 1")
+    ['Overfull \\hbox (3.5pt too wide) at line 1']
     """
     lines = log.splitlines()
     found = [line for line in lines if re.match(r"(LaTeX|Package natbib) Warning: .*(undefined|multiply)", line)]

@@ -54,6 +54,15 @@ def percent(fraction: float, digits: int = 0) -> str:
     return number(100.0 * fraction, digits) + "\\,\\%"
 
 
+def significant(value: float, digits: int = 3) -> str:
+    """With so many digits that count.
+
+    >>> significant(2497.4), significant(0.00840123), significant(8.84)
+    ('2\\\\,497', '0.00840', '8.84')
+    """
+    return number(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
+
+
 def error(row: Row, answer: str, truth: str) -> float:
     """Relative error, without its sign."""
     return abs(float(row[answer]) / float(row[truth]) - 1.0)

@@ -6,7 +6,19 @@ from collections.abc import Callable
 
 from paper.notation import notation
 from paper.numbers import LAWS, RECORDINGS, resolved
-from paper.results import Row, cell, error, number, optimal_control, percent, quantile, rows, table, tabular
+from paper.results import (
+    Row,
+    cell,
+    error,
+    number,
+    optimal_control,
+    percent,
+    quantile,
+    rows,
+    significant,
+    table,
+    tabular,
+)
 
 
 def tables() -> dict[str, str]:
@@ -214,7 +226,7 @@ def traces() -> str:
             where = {"trace": trace, "part": "whole", "servers": servers, "utilization": "0.5",
                      "quantity": "mean_wait", "service": "exponential"}  # fmt: skip
             (row,) = rows("map_fit", **where)
-            shown += [f"{float(row[column]):.3g}" for column in ("replayed", "map", "poisson")]
+            shown += [significant(float(row[column])) for column in ("replayed", "map", "poisson")]
         body.append(shown)
     over = "".join(rf" & \multicolumn{{3}}{{c}}{{$c={c}$}}" for c in (1, 4, 16)) + r" \\ "
     over += r"\cmidrule(lr){2-4}\cmidrule(lr){5-7}\cmidrule(l){8-10}"
