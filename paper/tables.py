@@ -90,7 +90,7 @@ def steady_state() -> str:
 
 def drain_errors() -> str:
     """Errors of drains by kind and law."""
-    body = []
+    body: list[list[str]] = []
     kinds = {"shared": "one device", "apart": "a device each", "before a stop": "depth schedule"}
     for kind, title in kinds.items():
         body += [["-"]] if body else []
