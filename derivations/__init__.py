@@ -27,6 +27,7 @@ NAMES = (
     # Drain
     "kiefer_wolfowitz_drain",
     "drain_exponential",
+    "drain_infinite_servers",
 )
 """Files of this directory, in the order in which their results build on each other."""
 
