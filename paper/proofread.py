@@ -14,7 +14,7 @@ LEFT_OUT = (
     rf"\\begin\{{({DISPLAYED})\}}.*?\\end\{{\1\}}",
     r"\\\[.*?\\\]",
     r"\\(?:cite[a-z]*|nocite)\*?(?:\[[^]]*\])*\{[^}]*\}",
-    r"\\given\{[^}]*\}\{[^}]*\}",
+    r"\\given\{(?:[^{}]|\{[^{}]*\})*\}\{[^}]*\}",
     r"\\(?:result|derived|ref|eqref|label|input|generatedtable|begin|end)\{[^}]*\}",
     r"\\includegraphics(?:\[[^]]*\])?\{[^}]*\}",
     r"\\(?:setlength|setcounter)\{?\\[a-z]+\}?\{[^}]*\}",
