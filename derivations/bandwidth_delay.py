@@ -52,6 +52,7 @@ def one(d: Derivation) -> Iterator[sp.Expr]:
         yield sp.cancel(free.subs(Q, limit).doit() - limit / (S + delta))
     yield d["slots"].subs(X, full_rate) - d["knee"]
     yield d["bound"].subs(Q, d["knee"]) - full_rate
+    yield d["margin_loss"].subs(square_root_law.beta, 0) - sp.sqrt(2 / (sp.pi * A))
 
 
 def constant_times(d: Derivation) -> Iterator[sp.Expr]:
@@ -152,9 +153,14 @@ DERIVATION = Derivation(
         Step(
             r"""
             whatever the law of the turnaround. With up to $c$ slots nobody waits, and the bound $Q/(S+\delta)$ is
-            attained. With more, the throughput is the mean number of busy servers over $S$. For one server the weights
-            are, in the number $k=Q-n$ that is turned around and up to a factor, $A^k/k!$. It idles with all $Q$ there;
-            so it is busy a fraction
+            attained. With more, the throughput is the mean number of busy servers over $S$,
+            """,
+            throughput,
+        ),
+        Step(
+            r"""
+            For one server the weights are, in the number $k=Q-n$ that is turned around and up to a factor, $A^k/k!$.
+            It idles with all $Q$ there; so it is busy a fraction
             """,
             one_server,
         ),
@@ -176,7 +182,7 @@ DERIVATION = Derivation(
         "margin_loss": margin_loss,
     },
     checks=(
-        Check("Closed forms for up to $c$ slots and for one server, from the weights; the knee.", one),
+        Check("Closed forms for up to $c$ slots and for one server, from the weights; the knee; no margin.", one),
         Check("Constant times, service by service in whole numbers, until they repeat: the bound.", constant_times),
         Check(
             r"""Throughput of a closed guest by the solver, 1 to 16 servers and up to 80 slots; \texttt{own\_share} is

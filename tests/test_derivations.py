@@ -38,4 +38,8 @@ def test_a_wrong_formula_is_found(name: str, formula: str) -> None:
 @pytest.mark.parametrize("derivation", ALL.values(), ids=ALL)
 def test_its_symbols_are_explained(derivation: Derivation) -> None:
     used = set().union(*(expression.free_symbols for expression in derivation.formulas.values()))
-    assert {s for s in used if isinstance(s, sp.Symbol)} <= set(derivation.symbols)
+    # An indexed symbol has also its base and the base's label among its free symbols.
+    sequences = {s for s in derivation.symbols if isinstance(s, sp.IndexedBase)}
+    labels = {sequence.label for sequence in sequences}
+    assert {s for s in used if isinstance(s, sp.Symbol)} - labels <= set(derivation.symbols)
+    assert {s.base for s in used if isinstance(s, sp.Indexed)} <= sequences
