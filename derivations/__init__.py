@@ -28,6 +28,7 @@ NAMES = (
     "kiefer_wolfowitz_drain",
     "drain_exponential",
     "drain_infinite_servers",
+    "drain_single_server",
 )
 """Files of this directory, in the order in which their results build on each other."""
 
