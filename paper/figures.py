@@ -147,4 +147,22 @@ def frontier() -> Figure:
 
 def measured_stops() -> Figure | None:
     """Stops of a real QEMU guest against their predictions, once they have been measured."""
-    return None
+    found = [row for row in table("qemu") if row["median_predicted"]]
+    if not found:
+        return None
+    figure, axes = _axes(2, 2.9)
+    questions = list(dict.fromkeys(row["question"] for row in found))
+    for ax, key, title in zip(axes, ("median", "90"), ("median", "90 % quantile"), strict=True):
+        for question, marker in zip(questions, "os^Dv<>P", strict=False):
+            chosen = [row for row in found if row["question"] == question]
+            x = [1e3 * float(row[f"{key}_predicted"]) for row in chosen]
+            y = [1e3 * float(row[f"{key}_measured"]) for row in chosen]
+            ax.plot(x, y, marker, color="black", mfc="none", mew=0.7, label=question)
+            low, high = ([1e3 * float(row[f"{key}_{end}"] or "nan") for row in chosen] for end in ("low", "high"))
+            ax.vlines(x, low, high, color="0.5", linewidth=0.6)
+        values = [1e3 * float(row[f"{key}_{which}"]) for row in found for which in ("predicted", "measured")]
+        ends = np.array([0.8 * min(values), 1.25 * max(values)])
+        ax.plot(ends, ends, color="0.6", linewidth=0.6)
+        ax.set(xscale="log", yscale="log", xlabel=f"predicted stop, {title} [ms]", ylabel="measured [ms]")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=8, handletextpad=0.2)
+    return figure

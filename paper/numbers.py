@@ -35,9 +35,10 @@ def numbers() -> dict[str, str]:
 
 
 def macros() -> str:
-    """The numbers as LaTeX macros."""
+    """The numbers as LaTeX macros; and the section on a real QEMU's stops, if they have been measured."""
     named = "".join(rf"\newresult{{{name}}}{{{text}}}" + "\n" for name, text in numbers().items())
-    return named + r"\newcommand{\qemuresults}{}" + "\n"
+    measured = r"\input{sections/qemu_results}" if table("qemu") else ""
+    return named + rf"\newcommand{{\qemuresults}}{{{measured}}}" + "\n"
 
 
 def constants() -> Iterator[Named]:
@@ -293,6 +294,33 @@ def simulated_optima() -> Iterator[Named]:
     yield "optima.monotone", percent(sum(row["monotone"] == "1" for row in every) / len(every), 1)
 
 
+QEMU_WITHIN = 0.10
+"""Of the median stop."""
+
+
 def qemu() -> Iterator[Named]:
     """Stops of a real QEMU guest, once they have been measured."""
-    yield "qemu.cells", number(len(table("qemu")))
+    every = table("qemu")
+    if not every:
+        return
+    known = [row for row in every if row["median_error"] and row["question"] != "migration"]
+    yield "qemu.cells", number(len(every))
+    yield "qemu.known", number(len(known))
+    yield "qemu.stops", number(sum(float(row["stops"]) for row in every))
+    yield "qemu.asked", percent(QEMU_WITHIN)
+    for key in ("iops", "median", "90"):
+        off = [abs(float(row[f"{key}_error"])) for row in known if row[f"{key}_error"]]
+        yield f"qemu.{key}.median", percent(quantile(off, 0.5), 1)
+        yield f"qemu.{key}.most", percent(max(off))
+    yield "qemu.within", number(sum(abs(float(row["median_error"])) <= QEMU_WITHIN for row in known))
+    found = {row["cell"]: row for row in every}
+    for name, row in found.items():
+        yield f"qemu.{name}.stop", number(1e3 * float(row["median_measured"]))
+        if row["median_predicted"]:
+            yield f"qemu.{name}.said", number(1e3 * float(row["median_predicted"]))
+        if row["iops_measured"]:
+            yield f"qemu.{name}.iops", number(float(row["iops_measured"]))
+    for name, to in (("rate-50", "delay-32"), ("delay-64", "guest-limit-8"), ("delay-64", "delay-8")):
+        if name in found and to in found:
+            ratio = float(found[name]["median_measured"]) / float(found[to]["median_measured"])
+            yield f"qemu.{name}.over.{to}", number(ratio, 1)

@@ -22,12 +22,12 @@ from paper.results import (
 
 
 def tables() -> dict[str, str]:
-    """All of them, by name."""
+    """All of them, by name; those for which there are no results are left out."""
     made: tuple[Callable[[], str], ...] = (
         notation, line_or_shares, steady_state, drain_errors, best_policy, throttles, constants, recorded_drains,
-        traces, simulated_optima,
+        traces, simulated_optima, qemu,
     )  # fmt: skip
-    return {make.__name__: make() for make in made}
+    return {make.__name__: text for make in made if (text := make())}
 
 
 def line_or_shares() -> str:
@@ -255,3 +255,43 @@ def simulated_optima() -> str:
         within = sum(row["within"] == "1" for row in chosen)
         body.append([title, str(len(chosen)), percent(within / len(chosen)), percent(max(over), 2)])
     return tabular("lrrr", ["engine", "ends", r"within a slot or 5\,\%", "most loss beyond the allowed"], body)
+
+
+QUESTIONS = {
+    "depth": "depth",
+    "rate limit": "QEMU's rate limit",
+    "guest limit": "limit in the guest",
+    "lead": "the same, set before the stop",
+    "engine": "engines",
+    "disks": "disks on one device",
+    "flush": "flushes",
+    "migration": "migration",
+}
+
+
+def qemu() -> str:
+    """Stops of a real QEMU guest, measured and predicted; nothing as long as there are none."""
+    if not table("qemu"):
+        return ""
+    body: list[list[str]] = []
+    for question, title in QUESTIONS.items():
+        found = rows("qemu", question=question)
+        body += [[rf"\emph{{{title}}}", *[""] * 8]] if found else []
+        body += [[rf"\quad \code{{{row['cell']}}}".replace("_", "\\_"), *_measured(row)] for row in found]
+    over = (
+        r" & \multicolumn{2}{c}{requests/s of a disk} & \multicolumn{3}{c}{stop, median [ms]} & "
+        r"\multicolumn{3}{c}{stop, 90\,\% [ms]} \\ \cmidrule(lr){2-3}\cmidrule(lr){4-6}\cmidrule(l){7-9}"
+    )
+    head = ["cell", "theory", "measured", "theory", "measured", "error", "theory", "measured", "error"]
+    return tabular("lrrrrrrrr", head, body, over=over)
+
+
+def _measured(row: Row) -> list[str]:
+    shown = []
+    for key, scale, digits in (("iops", 1.0, 0), ("median", 1e3, 1), ("90", 1e3, 1)):
+        for which in ("predicted", "measured"):
+            value = row[f"{key}_{which}"]
+            shown.append(number(scale * float(value), digits) if value else "--")
+        if key != "iops":
+            shown.append(percent(float(row[f"{key}_error"])) if row[f"{key}_error"] else "--")
+    return shown
