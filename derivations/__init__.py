@@ -1,6 +1,7 @@
 """The theory, derived: each file states one result, derives it with sympy, checks it, and writes its page of the paper.
 
-`python -m derivations` runs all of them, in this order; `derivation.py` says what one consists of.
+`python -m derivations` runs all of them, in this order. `derivation.py` says what one consists of, `page.py` how it is
+shown.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from derivations import NAMES, load
+from derivations.page import page
 
 PAGES = Path(__file__).parents[1] / "paper" / "derivations"
 
@@ -23,7 +24,7 @@ def main(names: list[str]) -> int:
             continue
         for outcome in outcomes:
             print(f"{derivation.name}: {' '.join(outcome.check.claim.split())} {outcome}")
-        (PAGES / f"{derivation.name}.tex").write_text(derivation.latex(outcomes))
+        (PAGES / f"{derivation.name}.tex").write_text(page(derivation, outcomes))
     return 1 if failed else 0
 
 

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 import sympy as sp
 
 import qtheory as qt
-from derivations import blocking, square_root_law
+from derivations import blocking, saturated_line, square_root_law
 from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
 from derivations.square_root_law import integral
 from qtheory.sizing.closed_forms import own_share
 
+N = sp.Symbol("N", integer=True, positive=True)
 Q = sp.Symbol("Q", integer=True, positive=True)
 c = sp.Symbol("c", integer=True, positive=True)
 n = sp.Symbol("n", integer=True, nonnegative=True)
@@ -28,6 +29,7 @@ held = sp.expand(X * (S + delta))
 full_rate = sp.solve(sp.Eq(X * S, c), X)[0]
 slots = held.subs(X * S, c)
 knee = sp.factor(slots.subs(X, full_rate))
+divided = N * knee
 bound = sp.Min(sp.solve(sp.Eq(held, Q), X)[0], full_rate)
 
 # Exponential service: the law of the number n at the device, whose weights change form at c.
@@ -71,6 +73,7 @@ def constant_times(d: Derivation) -> Iterator[sp.Expr]:
 def library(d: Derivation) -> Iterator[float]:
     rng = random.Random(SEED)
     needed = d.lambdified("slots", c, X, delta)
+    apart = d.lambdified("divided", N, c, S, delta)
     rate = d.lambdified("throughput", Q, c, S, delta)
     for _ in range(20):
         servers, service = rng.randint(1, 16), rng.uniform(1e-5, 1e-2)
@@ -80,6 +83,8 @@ def library(d: Derivation) -> Iterator[float]:
         yield relative(solved.throughput, float(rate(limit, servers, service, turnaround)))
         share = own_share(servers=servers, throughput=solved.throughput, turnaround=turnaround)
         yield relative(share, float(needed(servers, solved.throughput, turnaround)))
+        share = own_share(servers=servers, throughput=servers / service, turnaround=turnaround)
+        yield relative(7 * share, float(apart(7, servers, service, turnaround)))
 
 
 def order_of_error(d: Derivation) -> Iterator[float]:
@@ -104,6 +109,7 @@ DERIVATION = Derivation(
         of $\sqrt{X\delta}$.
     """,
     symbols={
+        N: "disks with a device and slots of their own",
         Q: "slots",
         c: "servers",
         X: "throughput [1/s]",
@@ -111,6 +117,7 @@ DERIVATION = Derivation(
         delta: "mean turnaround: time that a slot is held beyond wait and service [s]",
         A: r"turnaround over service time, $\delta/S$; for one server $X\delta$",
         n: "requests at the device",
+        saturated_line.epsilon: "fraction of the throughput that is lost",
         square_root_law.beta: r"margin above $A$, in units of $\sqrt A$",
     },
     assumptions=(
@@ -140,10 +147,23 @@ DERIVATION = Derivation(
         ),
         Step(
             r"""
-            \emph{Constant times.} No request overtakes another, so the start $s_m$ of the $m$-th service is
-            $\max(s_{m-c}+S,\,s_{m-Q}+S+\delta)$: a timed event graph of two circuits, whose rate is the least of
-            tokens over time, $c/S$ and $Q/(S+\delta)$ (Baccelli, Cohen, Olsder and Quadrat 1992). The bound is
-            attained.
+            So $N$ disks, each with such a device and with slots of its own, need
+            """,
+            divided,
+        ),
+        Step(
+            r"""
+            which for single servers is $1+\delta/S$ a disk. Behind one line they need, even with no turnaround, for a
+            loss of $\varepsilon$ (section~\ref{derivation:saturated_line})
+            """,
+            saturated_line.slope,
+        ),
+        Step(
+            r"""
+            a disk: to divide the slots does more than to add some. \emph{Constant times.} No request overtakes
+            another, so the start $s_m$ of the $m$-th service is $\max(s_{m-c}+S,\,s_{m-Q}+S+\delta)$: a timed event
+            graph of two circuits, whose rate is the least of tokens over time, $c/S$ and $Q/(S+\delta)$ (Baccelli,
+            Cohen, Olsder and Quadrat 1992). The bound is attained.
 
             \emph{Exponential service.} A closed network of the device and of the turnaround, which is a station with a
             server for each: $n\le Q$ are at the device with a probability in proportion to
@@ -176,6 +196,7 @@ DERIVATION = Derivation(
     formulas={
         "slots": slots,
         "knee": knee,
+        "divided": divided,
         "bound": bound,
         "throughput": throughput,
         "one_server": one_server,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import sympy as sp
 
 import qtheory as qt
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 from qtheory.stations import erlang_b, mmck
 
 K = sp.Symbol("K", integer=True, positive=True)
@@ -26,6 +26,8 @@ lam = sp.IndexedBase("lambda", positive=True)
 mu = sp.IndexedBase("mu", positive=True)
 G = sp.IndexedBase("G", positive=True)
 P = sp.IndexedBase("P", positive=True)
+c = sp.Symbol("c", integer=True, positive=True)
+X, S = sp.symbols("X S", positive=True)
 M = sp.Symbol("M", integer=True, positive=True)
 g = sp.IndexedBase("g", positive=True)
 H = sp.IndexedBase("H", positive=True)
@@ -41,15 +43,18 @@ throughput = sp.Sum(P[n] * arrival_rate, (n, 0, M - 1))
 occupancy = g[k] * H[n - k] / G[n]
 blocking = sp.Sum(P[n] * occupancy.subs(k, K), (n, K, M))
 response = sp.Sum(n * P[n], (n, 0, M)) / throughput
+# Who is accepted with n present finds n: a flow P(n) Λ(n), which the chain's balance makes P(n+1) μ(n+1).
+found = sp.simplify(P[n] * arrival_rate).subs(P[n], P[n + 1] / step) / X
+wait = sp.Sum(found * (n - c + 1) * S / c, (n, c, M - 1))
 
 # One disk before one server: its weights are ρ^n, added up to ρ^K.
 geometric = sp.summation(rho**n, (n, 0, K)).args[1].expr
-one_server = sp.factor(rho**K / geometric)
+one_server = upright(sp.factor(rho**K / geometric), {rho: 0.5, K: 1})
 # One disk with a server for each request: its weights are a^n/n!.
 loss = (a**K / sp.factorial(K)) / sp.Sum(a**n / sp.factorial(n), (n, 0, K))
-S = sp.Symbol("S", positive=True)
+weights = sp.Symbol("W", positive=True)
 B = sp.Symbol("B", positive=True)
-previous = sp.solve(sp.Eq(B, a ** (K - 1) / sp.factorial(K - 1) / S), S)[0]
+previous = sp.solve(sp.Eq(B, a ** (K - 1) / sp.factorial(K - 1) / weights), weights)[0]
 recursion = sp.combsimp(a**K / sp.factorial(K) / (previous + a**K / sp.factorial(K)))
 
 
@@ -113,7 +118,9 @@ def stations(d: Derivation) -> Iterator[float]:
 def library(d: Derivation) -> Iterator[float]:
     """Three different disks before servers of exponential service."""
     rng = random.Random(SEED)
-    waiting = d.lambdified("response", M, P, G)
+    in_system = d.lambdified("response", M, P, G)
+    waiting = d.lambdified("wait", c, S, M, P, mu, X)
+    finding = d.lambdified("found", n, P, mu, X)
     flow = d.lambdified("throughput", M, P, G)
     full = d.lambdified("blocking", K, M, P, g, H, G)
     for servers in (1, 2, 5):
@@ -135,7 +142,11 @@ def library(d: Derivation) -> Iterator[float]:
         law = [weight / sum(law) for weight in law]
         yield relative(solved.in_system_pmf, [float(probability) for probability in law])
         yield relative(solved.throughput, float(flow(most, law, whole)))
-        yield relative(solved.mean_response, float(waiting(most, law, whole)))
+        yield relative(solved.mean_response, float(in_system(most, law, whole)))
+        serve = [float(min(present, servers)) for present in range(most + 1)]
+        yield relative(solved.mean_wait, float(waiting(servers, 1.0, most, law, serve, solved.throughput)))
+        late = sum(finding(present, law, serve, solved.throughput) for present in range(servers, most))
+        yield relative(solved.delay_probability, float(late))
         for disk, state in enumerate(solved.disks):
             one, other = (each[m] for m in range(3) if m != disk)
             others = times(one, other) + [sp.Integer(0)] * buffers[disk]
@@ -162,6 +173,9 @@ DERIVATION = Derivation(
         H: "the same without that disk",
         P: r"law of the total, $P_n$",
         mu: r"completion rate with $n$ present, $\mu_n$ [1/s]",
+        X: "throughput [1/s]",
+        c: "servers",
+        S: "mean service time of one of them [s]",
         rho: "offered load of one server",
         a: "offered load of many [erlangs]",
         B: "blocking with one server less",
@@ -201,6 +215,20 @@ DERIVATION = Derivation(
             """,
             response,
         ),
+        Step(
+            r"""
+            A request that is accepted with $n$ present comes with the flow $P_n(n+1)G_{n+1}/G_n$, which by the ratio
+            above is that of the departures to $n$. As a fraction of all,
+            """,
+            found,
+        ),
+        Step(
+            r"""
+            is the law of what accepted requests find, and departing ones leave behind. With $c$ servers of mean
+            service time $S$ one that finds $n\ge c$ waits for $n-c+1$ completions at rate $c/S$, on average
+            """,
+            wait,
+        ),
         Step(r"One disk has $k$ of the $n$ that are present with probability", occupancy),
         Step(
             r"""
@@ -227,6 +255,8 @@ DERIVATION = Derivation(
         "arrival_rate": arrival_rate,
         "throughput": throughput,
         "response": response,
+        "found": found,
+        "wait": wait,
         "blocking": blocking,
         "one_server": one_server,
         "loss": loss,
@@ -248,7 +278,8 @@ DERIVATION = Derivation(
         ),
         Check(r"\texttt{mmck} and \texttt{erlang\_b} at random loads.", stations, CLOSE),
         Check(
-            "Law of the total, throughput, response, blocking of each of three different disks, by the solver.",
+            """Law of the total, throughput, response, wait, probability of a wait, and blocking of each of three
+            different disks, by the solver.""",
             library,
             CLOSE,
         ),

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import cleandoc
 
 import mpmath
 import numpy as np
@@ -113,27 +112,6 @@ class Derivation:
                 raise ArithmeticError(f"{self.name}: {residual} is not within {check.tolerance}: {check.claim}")
         return Outcome(check, len(found), max(abs(float(residual)) for residual in found))
 
-    def latex(self, outcomes: Sequence[Outcome]) -> str:
-        """A section of the paper's appendix, with what the checks gave."""
-        rows = [rf"${_shown(symbol)}$ & {kind(symbol)} & {text} \\" for symbol, text in self.symbols.items()]
-        lines = [
-            rf"\subsection{{{self.title}}}\label{{derivation:{self.name}}}",
-            cleandoc(self.statement),
-            "",
-            r"\begin{center}\begin{tabular}{@{}llp{0.6\linewidth}@{}}",
-            *rows,
-            r"\end{tabular}\end{center}",
-        ]
-        if self.assumptions:
-            lines += [r"\paragraph{Assumptions}", *_items(self.assumptions)]
-        lines += [r"\paragraph{Derivation}"]
-        for step in self.steps:
-            lines += [cleandoc(step.text)]
-            if step.math:
-                lines += [r"\begin{gather*}", " \\\\\n".join(map(_shown, step.math)), r"\end{gather*}"]
-        lines += [r"\paragraph{Checks}", *_items([f"{outcome.check.claim} ({outcome}.)" for outcome in outcomes])]
-        return "\n".join(lines) + "\n"
-
 
 def relative(found: ArrayLike, expected: ArrayLike) -> float:
     """Largest relative difference of `found` from `expected`, elementwise; absolute where 0 is expected."""
@@ -141,18 +119,13 @@ def relative(found: ArrayLike, expected: ArrayLike) -> float:
     return float(np.max(np.abs(a - b) / np.where(b == 0.0, 1.0, np.abs(b))))
 
 
-def kind(symbol: sp.Basic) -> str:
-    """What sympy was told of the symbol, in words."""
-    if not isinstance(symbol, sp.Symbol):
-        return "function" if isinstance(symbol, sp.Function | sp.core.function.UndefinedFunction) else "sequence"
-    sign = "positive " if symbol.is_positive else "nonnegative " if symbol.is_nonnegative else ""
-    return sign + ("integer" if symbol.is_integer else "real" if symbol.is_real else "complex")
-
-
-def _items(texts: Iterable[str]) -> list[str]:
-    return [r"\begin{itemize}", *(rf"\item {cleandoc(text)}" for text in texts), r"\end{itemize}"]
-
-
-def _shown(expression: sp.Basic) -> str:
-    shown: str = sp.latex(expression)
-    return shown
+def upright(product: sp.Expr, typical: Mapping[sp.Basic, float]) -> sp.Expr:
+    """The same product with each sum in it turned to be positive at typical values: 1 − ε, not −(ε − 1)."""
+    turned = []
+    for factor in sp.Mul.make_args(product):
+        base, power = factor.as_base_exp()
+        if base.is_Add and power.is_odd and base.subs(typical) < 0:
+            turned += [sp.Integer(-1), (-base) ** power]
+        else:
+            turned.append(factor)
+    return sp.Mul(*turned)

@@ -14,7 +14,7 @@ import mpmath
 import sympy as sp
 
 import qtheory as qt
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 from qtheory.stations import finite_source
 
 N = sp.Symbol("N", integer=True, positive=True)
@@ -47,7 +47,7 @@ open_rate = sp.factor(N * back * (1 - full))
 endless = sp.powsimp(sp.summation((lam * x) ** k / sp.factorial(k), (k, 0, sp.oo)) ** N)
 few = sp.summation((lam * x) ** k / sp.factorial(k), (k, 0, 1)) ** N
 one_slot = sp.binomial(N, n) * lam**n
-one_slot_rate = sp.combsimp((n + 1) * one_slot.subs(n, n + 1) / one_slot)
+one_slot_rate = upright(sp.combsimp((n + 1) * one_slot.subs(n, n + 1) / one_slot), {n: 0, N: 1})
 many_least = sp.limit(few.subs(lam, Lam / N), N, sp.oo)
 many_most = sp.simplify(endless.subs(lam, Lam / N))
 
@@ -55,7 +55,7 @@ many_most = sp.simplify(endless.subs(lam, Lam / N))
 closed = sp.combsimp(sp.gammasimp(sp.ff(K, k) / Z**k / sp.factorial(k)))
 one_guest = sp.summation(closed * x**k, (k, 0, K)).args[0].expr
 pooled = sp.binomial(N * K, n) / Z**n
-closed_rate = sp.combsimp((n + 1) * pooled.subs(n, n + 1) / pooled)
+closed_rate = upright(sp.combsimp((n + 1) * pooled.subs(n, n + 1) / pooled), {n: 0, N: 1, K: 1})
 
 
 def powers(d: Derivation) -> Iterator[sp.Expr]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import qtheory as qt
 from derivations import blocking
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 from qtheory.solve.steady_state import SteadyState
 
 n = sp.Symbol("n", integer=True, nonnegative=True)
@@ -41,14 +41,15 @@ residual = partial.subs({1 / (mu + theta): psi(theta), 1 / mu: S})
 held = lam_1 * lam_2 * (1 + A_2) * residual.subs(theta, lam_2) + lam_1 * lam_2 * (1 + A_1) * residual.subs(theta, lam_1)
 swap = {lam_1: lam_2, lam_2: lam_1, A_2: A_1}
 sums = sp.solve([A_1 - summed, A_2 - summed.subs(swap, simultaneous=True)], [A_1, A_2])
-exact = sp.factor(1 + (A_1 + A_2 + held).subs(sums))
+few = {S: 1.0, **{symbol: 0.1 for rate in (lam_1, lam_2, h) for symbol in (rate, psi(rate))}}
+exact = upright(sp.factor(1 + (A_1 + A_2 + held).subs(sums)), few)
 
 # The same with the arrival rate h of the product form at one present, whichever disk it is.
 total = lam_1 + lam_2
 series = [sp.Integer(1), total, lam_1 * lam_2]
 one_present = sp.factor(arrival_rate.subs(n, 1).subs({G[1]: series[1], G[2]: series[2]}))
 one_sum = sp.solve(sp.Eq(A, (total + h * A) * psi(h)), A)[0]
-aggregate = sp.factor(1 + one_sum + h * (total + h * one_sum) * residual.subs(theta, h))
+aggregate = upright(sp.factor(1 + one_sum + h * (total + h * one_sum) * residual.subs(theta, h)), few)
 error = exact - aggregate.subs(h, one_present)
 apart = error.subs({lam_1: lam * (1 + d), lam_2: lam * (1 - d)})
 first_order = sp.simplify(sp.diff(apart, d).subs(d, 0).doit())

@@ -7,6 +7,7 @@ law of a truncated normal variable, the slope √K (t + ε√K) where t solves �
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 
@@ -15,7 +16,7 @@ import sympy as sp
 
 import qtheory as qt
 from derivations import saturated_line
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 from qtheory.sizing.closed_forms import one_line
 
 N = sp.Symbol("N", integer=True, positive=True)
@@ -45,8 +46,11 @@ queue_length = N * m + offset
 
 # K without end: p is geometric, and its cumulants are the derivatives of the logarithm of its transform.
 transform = sp.log((1 - y) / (1 - y * sp.exp(s)))
-geometric = [sp.factor(sp.diff(transform, s, order).subs(s, 0).subs(y, 1 - epsilon)) for order in (1, 2, 3)]
-endless = sp.factor(queue_length.subs(dict(zip((m, v, kappa), geometric, strict=True))))
+typical = {N: 2, epsilon: 0.5, scv: 1.0}
+geometric = [
+    upright(sp.factor(sp.diff(transform, s, order).subs(s, 0).subs(y, 1 - epsilon)), typical) for order in (1, 2, 3)
+]
+endless = upright(sp.factor(queue_length.subs(dict(zip((m, v, kappa), geometric, strict=True)))), typical)
 
 # K large: n = z√K, and the weights become those of a normal law, tilted by t and cut off at 0.
 exponent = sp.limit(-(z * sp.sqrt(K)) * (z * sp.sqrt(K) - 1) / (2 * K), K, sp.oo)
@@ -60,7 +64,7 @@ half_normal = sp.simplify(slope.subs(t, 0).subs(epsilon, at_zero.subs(t, 0)))
 
 # Less regular service: what waits beyond those in service, and the room for it, on the scale of exponential service.
 served = N * (1 - epsilon)
-scaled = sp.factor(served + scv * (endless - served))
+scaled = upright(sp.factor(served + scv * (endless - served)), typical)
 
 
 def limits(d: Derivation) -> Iterator[sp.Expr]:
@@ -102,6 +106,18 @@ def library(d: Derivation) -> Iterator[float]:
             variability = rng.uniform(0.1, 4.0)
             found = one_line(disks=disks, requests=None, loss=loss, scv=variability)
             yield relative(found, float(without_end(disks, loss, variability)))
+
+
+def smallest(d: Derivation) -> Iterator[sp.Expr]:
+    """The formula rounded up, against the least whole Q with which the solver loses at most the fraction."""
+    formula = d.lambdified("queue_length", N, m, v, kappa)
+    for disks, requests, loss in ((4, 256, 0.05), (8, 256, 0.05), (16, 256, 0.05), (16, 64, 0.01), (64, 32, 0.05)):
+        disk = qt.Disk(qt.Closed(requests), buffer=requests, device=qt.Device(1, qt.Exponential(mean=1.0)))
+        with mpmath.workdps(50):
+            expected = math.ceil(formula(disks, *cumulants(requests, loss)))
+        for slots, enough in ((expected - 1, False), (expected, True)):
+            solved = qt.solve(qt.Engine([disk] * disks, queue_length=slots), method="saturated_line")
+            yield sp.Integer((solved.throughput >= (1 - loss) * disks) != enough)
 
 
 def order_of_error(d: Derivation) -> Iterator[float]:
@@ -246,6 +262,11 @@ DERIVATION = Derivation(
             limits,
         ),
         Check(r"\texttt{one\_line} is this $Q$, for finite rings, endless ones, and other service.", library, CLOSE),
+        Check(
+            """Rounded up, for 4 to 64 disks, it is the least $Q$ with which the solver loses no more: enough, and one
+            less is not.""",
+            smallest,
+        ),
         Check(
             """The error of the expansion, at the loss by the solver with 16, 32 and 64 disks, halves as they
             double.""",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import accumulate, product
 
 import sympy as sp
@@ -48,7 +49,8 @@ orders = sp.factorial(total) / sp.Product(sp.factorial(n[i]), (i, 1, N))
 weight = orders * ordered
 
 
-def at(formula: sp.Expr, numbers: Sequence[int]) -> sp.Expr:
+@cache
+def at(formula: sp.Expr, numbers: tuple[int, ...]) -> sp.Expr:
     """The formula for these n_1, n_2, ..., all products written out."""
 
     def over_disks(whole: sp.Product) -> sp.Expr:

@@ -14,7 +14,7 @@ from itertools import permutations, product
 import sympy as sp
 
 import qtheory as qt
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 from qtheory.sizing.closed_forms import one_line
 
 N = sp.Symbol("N", integer=True, positive=True)
@@ -32,7 +32,7 @@ factor_limit = sp.limit(1 - j / K, K, sp.oo)
 ways = sp.binomial(Q + N - 1, N - 1)
 idle = sp.combsimp(ways.subs(N, N - 1) / ways)
 share = sp.factor(1 - idle)
-needed = sp.factor(sp.solve(sp.Eq(share, 1 - epsilon), Q)[0])
+needed = upright(sp.factor(sp.solve(sp.Eq(share, 1 - epsilon), Q)[0]), {N: 2, epsilon: 0.5})
 slope = sp.simplify(sp.diff(needed, N))
 
 

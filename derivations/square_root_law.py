@@ -19,6 +19,7 @@ from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relativ
 from qtheory.stations import erlang_b, erlang_c, halfin_whitt, hayward, square_root_staffing
 
 N = sp.Symbol("N", integer=True, positive=True)
+K = sp.Symbol("K", integer=True, positive=True)
 c = sp.Symbol("c", integer=True, positive=True)
 k = sp.Symbol("k", integer=True, nonnegative=True)
 a, u, r, beta, Q, z, B = sp.symbols("a u r beta Q z B", positive=True)
@@ -44,6 +45,7 @@ alone = a + beta * sp.sqrt(a)
 together = alone.subs(a, N * a)
 wasted = sp.factor(N * alone - together)
 margin_share = sp.simplify((together - N * a) / (N * (alone - a)))
+rings = sp.simplify((N * K - N * a) / (together - N * a))
 (peaked,) = sp.solve(sp.Eq(Q / z, alone.subs(a, a / z)), Q)
 peaked = sp.expand(peaked)
 
@@ -63,6 +65,7 @@ def margins(d: Derivation) -> Iterator[sp.Expr]:
     yield d["peaked"].subs(z, 1) - alone
     yield d["wasted"] - (N * d["peaked"] - d["peaked"].subs(a, N * a)).subs(z, 1)
     yield d["wasted"] / (N * (alone - a)) - (1 - 1 / sp.sqrt(N))
+    yield a + d["rings"] * beta * sp.sqrt(a / N) - K
     yield sp.limit(d["delay_limit"], beta, 0) - 1
     yield sp.limit(d["delay_limit"], beta, sp.oo)
 
@@ -120,6 +123,7 @@ DERIVATION = Derivation(
     symbols={
         N: "disks",
         a: "offered load of one disk, arrival rate times mean service time [erlangs]",
+        K: "ring of a disk, the requests it may have outstanding",
         c: "servers: the slots $Q$",
         Q: "slots",
         beta: r"margin above the load, in units of $\sqrt a$",
@@ -181,18 +185,25 @@ DERIVATION = Derivation(
         Step("The margin together, as a fraction of the margins apart, is", margin_share),
         Step(
             r"""
-            The sum of the rings, $NK$, which is what each disk could use at most, has the excess $N(K-a)$ over the
-            load and so grows in proportion to $N$, beyond any multiple of the margin. \emph{Peaked arrivals,} by
-            Hayward's approximation:
+            The sum of the rings, $NK$, has a margin above the load that is larger than the one together by the factor
+            """,
+            rings,
+        ),
+        Step(
+            r"""
+            without bound as disks are added. \emph{Peaked arrivals,} by Hayward's approximation:
             """,
             sp.Eq(Q / z, alone.subs(a, a / z), evaluate=False),
             sp.Eq(Q, peaked),
         ),
     ),
-    formulas={"delay": delay, "delay_limit": delay_limit, "peaked": peaked, "wasted": wasted},
+    formulas={"delay": delay, "delay_limit": delay_limit, "peaked": peaked, "wasted": wasted, "rings": rings},
     checks=(
         Check("The integral is Erlang's sum, and C has the weights of M/M/$c$, for up to 5 servers.", erlang),
-        Check(r"Poisson arrivals; $1-1/\sqrt N$ of the margins is wasted; $\beta\to0$ and $\beta\to\infty$.", margins),
+        Check(
+            r"Poisson arrivals; $1-1/\sqrt N$ of the margins is wasted; the rings; $\beta\to0$ and $\beta\to\infty$.",
+            margins,
+        ),
         Check(
             r"""\texttt{erlang\_c}, \texttt{halfin\_whitt}, \texttt{square\_root\_staffing} and \texttt{hayward} at
             random loads.""",

@@ -10,21 +10,22 @@ import sympy as sp
 
 import derivations
 from derivations.derivation import Derivation
+from derivations.page import page
 
 ALL = {name: derivation for name, derivation in zip(derivations.NAMES, derivations.load(), strict=True)}
 
 
 def test_no_file_is_forgotten() -> None:
     files = {path.stem for path in Path(derivations.__file__).parent.glob("*.py")}
-    assert files - {"__init__", "__main__", "derivation"} == set(derivations.NAMES)
+    assert files - {"__init__", "__main__", "derivation", "page"} == set(derivations.NAMES)
     assert all(derivation.name == name for name, derivation in ALL.items())
 
 
 @pytest.mark.parametrize("derivation", ALL.values(), ids=ALL)
 def test_it_holds_and_is_shown(derivation: Derivation) -> None:
-    page = derivation.latex(derivation.verify())
-    assert page.count("{") == page.count("}")
-    assert all(sp.latex(symbol) in page for symbol in derivation.symbols)
+    shown = page(derivation, derivation.verify())
+    assert shown.count("{") == shown.count("}")
+    assert all(sp.latex(symbol) in shown for symbol in derivation.symbols)
 
 
 @pytest.mark.parametrize(("name", "formula"), [(name, key) for name in ALL for key in ALL[name].formulas])
