@@ -367,7 +367,8 @@ def _doubts(depths: Floats, rates: Floats, spread: float | None, left_out: float
         growth = math.log(rates[-1] / rates[-2]) / math.log2(depths[-1] / depths[-2])
         if growth > max(RISING, 2.0 * (spread or 0.0)):
             yield (
-                f"the rate still rises at the deepest depth, {depths[-1]:.0f}, by {math.expm1(growth):.1%} a doubling: "
+                f"the rate still rises at the deepest depth, {depths[-1]:.0f}, by {rates[-1] / rates[-2] - 1.0:.1%} "
+                f"from {depths[-2]:.0f}: "
                 "it is taken to stay there, so that losses, and queue lengths that keep them small, are lower bounds"
             )
     else:

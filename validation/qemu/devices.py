@@ -8,7 +8,7 @@ NBD client has at most 16 requests in flight at a server and keeps the others.
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,6 @@ def _file(path: Path, cell: Cell) -> dict[str, Any]:
 @contextmanager
 def _servers(folder: Path, commands: list[list[str | Path]]) -> Iterator[list[dict[str, Any]]]:
     """One nbdkit for each command, on sockets of its own."""
-    from contextlib import ExitStack
-
     nbdkit = guest.tool("nbdkit", "nbdkit")
     with ExitStack() as stack:
         drives = []
@@ -108,7 +106,7 @@ def _files(cell: Cell, work: Path, folder: Path) -> Iterator[list[dict[str, Any]
         raise BenchError("no access to /dev/fuse")
     mount, errors = folder / "files", folder / "files.errors"
     mount.mkdir()
-    command = [
+    command: list[str | Path] = [
         work / "files", mount, str(cell.disks), str(SIZE), str(cell.servers or 0), "shared" if cell.shared else "own",
         folder / "times", f"{cell.flush:g}",
     ]  # fmt: skip

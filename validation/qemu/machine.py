@@ -5,10 +5,12 @@ import os
 import re
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +75,6 @@ def events(text: str) -> list[Event]:
 
 
 def _epoch(iso: str) -> float:
-    from datetime import UTC, datetime
-
     return datetime.fromisoformat(iso).replace(tzinfo=UTC).timestamp()
 
 
@@ -91,10 +91,10 @@ class Machine:
     read_to: int = 0
     _kept: bytes = field(default=b"", repr=False)
 
-    def execute(self, command: str, **arguments: Any) -> Any:
-        """Have QEMU's monitor do something; argument names with `_` for `-`."""
+    def execute(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """Have QEMU's monitor do something."""
         try:
-            return self.monitor.cmd(command, **{name.replace("_", "-"): value for name, value in arguments.items()})
+            return self.monitor.cmd(command, **(arguments or {}))
         except (QMPError, OSError, EOFError, TimeoutError) as error:
             raise BenchError(self._died(f"the monitor failed at {command}: {error or type(error).__name__}")) from error
 
@@ -122,7 +122,8 @@ class Machine:
         said = self._kept[: end.start()].decode(errors="replace").strip()
         self._kept = self._kept[end.end() :]
         if end[1] != b"0":
-            raise BenchError(f"a command failed in the guest: {said.splitlines()[-1] if said else f'status {end[1]!r}'}")
+            reason = said.splitlines()[-1] if said else f"status {end[1].decode()}"
+            raise BenchError(f"a command failed in the guest: {reason}")
         return said
 
     def shell(self, command: str) -> str:
@@ -253,8 +254,6 @@ def _free_memory() -> int:
 @contextmanager
 def place(work: Path) -> Iterator[Path]:
     """An empty folder for one machine or device, removed afterwards."""
-    import tempfile
-
     with tempfile.TemporaryDirectory(dir=work, prefix="m") as folder:
         yield Path(folder)
 

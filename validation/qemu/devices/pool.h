@@ -62,10 +62,8 @@ static int pool_init(struct pool *pool, size_t servers, const char *file) {
     return pool->free_at ? 0 : -1;
 }
 
-/* When a request that has come just now is done [ns]. */
-static int64_t pool_serve(struct pool *pool) {
-    pthread_mutex_lock(&pool->lock);
-    int64_t now = clock_now();
+/* When a request that comes at `now`, not before those that came so far, is done [ns]. */
+static int64_t pool_served_by(struct pool *pool, int64_t now) {
     int64_t service = (int64_t)(pool->times[pool->next] * 1e9);
     pool->next = (pool->next + 1) % pool->count;
     int64_t begin = now;
@@ -83,6 +81,13 @@ static int64_t pool_serve(struct pool *pool) {
         i = child;
     }
     pool->free_at[i] = end;
+    return end;
+}
+
+/* When a request that has come just now is done [ns]. */
+static int64_t pool_serve(struct pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    int64_t end = pool_served_by(pool, clock_now());
     pthread_mutex_unlock(&pool->lock);
     return end;
 }

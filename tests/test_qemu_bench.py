@@ -1,0 +1,248 @@
+"""The bench on real QEMU where something is missing or goes wrong, and its device against a plain model.
+
+That it works is seen by `make smoke`, on a real QEMU. Here stand-ins take QEMU's place.
+"""
+
+import ctypes
+import heapq
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from validation.qemu import devices, guest, machine, measure
+from validation.qemu.cells import CELLS, SMOKE
+from validation.qemu.guest import BenchError, Guest
+
+SYSTEM = Guest("6.1", Path("kernel"), Path("initrd"))
+
+# Makes the sockets that it is told to make, greets at the monitor's, and does what WORDS say.
+STAND_IN = """\
+import json, os, re, socket, sys, threading
+open(os.environ["PIDS"], "a").write(f"{os.getpid()}\\n")
+def made(path):
+    server = socket.socket(socket.AF_UNIX); server.bind(path); server.listen()
+    return server
+line = " ".join(sys.argv)
+shell = made(re.search(r"id=shell,path=([^,]+)", line)[1])
+monitor = made(re.search(r"-qmp unix:([^,]+)", line)[1])
+console = re.search(r"file:(\\S+)", line)[1]
+open(console, "w").write(os.environ["CONSOLE"])
+kept = shell.accept()
+while True:
+    talk = monitor.accept()[0].makefile("rw")
+    try:
+        print(json.dumps({"QMP": {"version": {}, "capabilities": []}}), file=talk, flush=True)
+    except BrokenPipeError:
+        continue
+    for said in talk:
+        if "stop" in said:
+            sys.exit("disk on fire")
+        print(json.dumps({"return": {}, "id": json.loads(said).get("id")}), file=talk, flush=True)
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Puts a program under a name, alone on the PATH."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("PIDS", str(tmp_path / "pids"))
+    monkeypatch.setenv("CONSOLE", "bench: ready\n")
+
+    def put(name, text, interpreter=sys.executable):
+        path = programs / name
+        path.write_text(f"#!{interpreter}\n{text}")
+        path.chmod(0o755)
+
+    return put
+
+
+@pytest.fixture
+def folder():
+    # a socket's path must be short
+    with machine.place(Path("/tmp")) as path:
+        yield path
+
+
+def start(folder, **options):
+    with machine.started(SYSTEM, folder, [], "tcg", **options) as running:
+        return running.execute("stop")
+
+
+def alive(pids: Path) -> list[int]:
+    return [int(pid) for pid in pids.read_text().split() if Path(f"/proc/{pid}").exists()]
+
+
+def test_programs_that_are_missing_are_named_with_their_package(stand_in, folder, tmp_path):
+    with pytest.raises(BenchError, match=r"^qemu-system-x86_64 is not installed \(Debian package qemu-system-x86\)$"):
+        start(folder)
+    with (
+        pytest.raises(BenchError, match=r"^nbdkit is not installed \(Debian package nbdkit\)$"),
+        devices.started(SMOKE, tmp_path, tmp_path, 1),
+    ):
+        pass
+    with pytest.raises(BenchError, match=r"^gcc is not installed"):
+        devices.build(tmp_path)
+    with pytest.raises(BenchError, match=r"^busybox is not installed \(Debian package busybox-static\)$"):
+        guest.build(tmp_path, "")
+
+
+def test_the_command_line_says_one_line(stand_in, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "validation.qemu.measure", "--smoke", "--work-dir", str(tmp_path / "work")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: busybox is not installed (Debian package busybox-static)\n"
+
+
+def test_a_cell_that_is_not_there(stand_in, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "validation.qemu.measure", "delay-3", "--work-dir", str(tmp_path / "work")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no cell is called delay-3; there are calibration-delay, ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_nbdkit_that_does_not_start(stand_in, tmp_path):
+    stand_in("nbdkit", "echo 'nbdkit: error: no such filter'; exit 1", "/bin/sh")
+    with (
+        pytest.raises(BenchError, match="^nbdkit did not start: nbdkit: error: no such filter$"),
+        devices.started(CELLS["delay-8"], tmp_path, tmp_path, 1),
+    ):
+        pass
+
+
+def test_a_qemu_that_does_not_start(stand_in, folder):
+    stand_in("qemu-system-x86_64", "echo 'unknown machine type' >&2; exit 1", "/bin/sh")
+    with pytest.raises(BenchError, match="^QEMU did not start: unknown machine type$"):
+        start(folder)
+
+
+def test_a_qemu_that_makes_no_socket_is_ended(stand_in, folder, tmp_path):
+    stand_in("qemu-system-x86_64", 'echo $$ >"$PIDS"; exec /bin/sleep 60', "/bin/sh")
+    with pytest.raises(BenchError, match=r"^QEMU made no socket within 1 s$"):
+        start(folder, boot_limit=1.0)
+    assert alive(tmp_path / "pids") == []
+
+
+def test_a_guest_that_does_not_boot(stand_in, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONSOLE", "Linux\nKernel panic\n")
+    stand_in("qemu-system-x86_64", STAND_IN)
+    with pytest.raises(BenchError, match=r"^the guest did not boot within 2 s, its last words: Kernel panic$"):
+        start(folder, boot_limit=2.0)
+    assert alive(tmp_path / "pids") == []
+
+
+def test_a_monitor_that_dies(stand_in, folder, tmp_path):
+    stand_in("qemu-system-x86_64", STAND_IN)
+    with pytest.raises(BenchError, match=r"^QEMU stopped with status 1: disk on fire$"):
+        start(folder)
+    assert alive(tmp_path / "pids") == []
+
+
+def test_too_little_memory(stand_in, folder, monkeypatch):
+    monkeypatch.setattr(machine, "_free_memory", lambda: 100)
+    with pytest.raises(BenchError, match=r"^the guest needs 640 MiB of memory, 100 are free$"):
+        start(folder)
+
+
+def test_a_path_too_long_for_a_socket(tmp_path):
+    with pytest.raises(BenchError, match=r"is too long a path for a socket \(at most 107 bytes\)$"):
+        start(tmp_path / ("x" * 100))
+
+
+def test_kvm_is_taken_only_where_a_guest_runs_under_it(stand_in, monkeypatch, folder):
+    monkeypatch.setattr(machine, "KVM_LIMIT", 1.0)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != "/dev/kvm")
+    assert machine.accelerator(SYSTEM, folder) == ("tcg,thread=multi", "no access to /dev/kvm")
+    monkeypatch.setattr(os, "access", lambda path, mode: True)
+    stand_in("qemu-system-x86_64", STAND_IN)
+    assert machine.accelerator(SYSTEM, folder)[0] == "kvm"
+    monkeypatch.setenv("CONSOLE", "")
+    assert machine.accelerator(SYSTEM, folder) == (
+        "tcg,thread=multi",
+        "under KVM: the guest did not boot within 1 s, it said nothing",
+    )
+
+
+INTERRUPTED = """\
+import sys, time
+from pathlib import Path
+from validation.qemu import guest, machine
+def main():
+    with machine.place(Path(sys.argv[1])) as folder:
+        with machine.started(guest.Guest("6.1", Path("kernel"), Path("initrd")), folder, [], "tcg"):
+            print("up", flush=True)
+            time.sleep(60)
+sys.exit(guest.exit_status(main))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_behind(stand_in, folder, tmp_path, number):
+    stand_in("qemu-system-x86_64", STAND_IN)
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, "interrupted\n")
+    assert alive(tmp_path / "pids") == []
+    assert list(folder.iterdir()) == []
+
+
+def test_a_stop_that_the_log_does_not_show():
+    with pytest.raises(BenchError, match="does not show the stop"):
+        measure.parts(1.0, [])
+    with pytest.raises(BenchError, match="not its end"):
+        measure.parts(1.0, [machine.Event(1.1, "vm_state_notify", "running 0 reason 4 (paused)")])
+
+
+def test_a_cell_measured_again_takes_the_place_of_what_was_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure, "DATA", tmp_path)
+    measure.keep("a", {"stops": [{"cell": "a", "took": 1}, {"cell": "a", "took": 2}]})
+    measure.keep("b", {"stops": [{"cell": "b", "took": 3}]})
+    measure.keep("a", {"stops": [{"cell": "a", "took": 4}]})
+    assert measure.read("stops") == [{"cell": "b", "took": "3"}, {"cell": "a", "took": "4"}]
+    assert measure.read("seconds") == []
+
+
+SHIM = '#include "pool.h"\nint64_t served(struct pool *p, int64_t now) { return pool_served_by(p, now); }\n'
+SHIM += "struct pool *made(size_t c, const char *f) { struct pool *p = malloc(sizeof *p); pool_init(p, c, f); return p; }\n"
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+@pytest.mark.parametrize("servers", [0, 1, 2, 5, 64])
+def test_the_device_is_a_queue_with_so_many_servers(tmp_path, servers):
+    """The heap of the device against the plain recursion: the next request begins when the first server is free."""
+    (tmp_path / "shim.c").write_text(SHIM)
+    library = tmp_path / "shim.so"
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", "-I", str(devices.SOURCES), str(tmp_path / "shim.c"), "-o", str(library)], check=True
+    )
+    pool = ctypes.CDLL(str(library))
+    pool.made.argtypes, pool.made.restype = [ctypes.c_size_t, ctypes.c_char_p], ctypes.c_void_p
+    pool.served.argtypes, pool.served.restype = [ctypes.c_void_p, ctypes.c_int64], ctypes.c_int64
+    rng = np.random.default_rng(servers)
+    services = rng.exponential(0.01, 700)  # fewer than requests: they begin again
+    (tmp_path / "times").write_bytes(services.tobytes())
+    arrivals = np.cumsum(rng.exponential(1e7 / max(servers, 1) * 1.05, 2000)).astype(np.int64)
+    made = pool.made(servers, str(tmp_path / "times").encode())
+    free = [0] * servers
+    for number, now in enumerate(arrivals.tolist()):
+        begin = max(now, heapq.heappop(free)) if servers else now
+        end = begin + int(services[number % 700] * 1e9)
+        if servers:
+            heapq.heappush(free, end)
+        assert pool.served(made, now) == end
