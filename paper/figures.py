@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH = 6.1
+WIDTH = 6.4
 """Of the text [inches]."""
 
 STYLE: dict[Any, Any] = {

@@ -25,7 +25,7 @@ def tables() -> dict[str, str]:
     """All of them, by name; those for which there are no results are left out."""
     made: tuple[Callable[[], str], ...] = (
         notation, line_or_shares, steady_state, drain_errors, best_policy, throttles, constants, recorded_drains,
-        traces, simulated_optima, qemu,
+        traces, simulated_optima, resizing, qemu,
     )  # fmt: skip
     return {make.__name__: text for make in made if (text := make())}
 
@@ -255,6 +255,38 @@ def simulated_optima() -> str:
         within = sum(row["within"] == "1" for row in chosen)
         body.append([title, str(len(chosen)), percent(within / len(chosen)), percent(max(over), 2)])
     return tabular("lrrr", ["engine", "ends", r"within a slot or 5\,\%", "most loss beyond the allowed"], body)
+
+
+CONTROLLERS = {
+    "unlimited": "no limit",
+    "constant 16": "constant, 16",
+    "known": "latency and rate known",
+    "mean latency": "rate times mean latency",
+    "least kept": "rate times least latency, kept",
+    "estimated": "the same, of a window with looks",
+    "kyber": "kyber's rule",
+    "latency target": "latency target",
+}
+
+
+def resizing() -> str:
+    """Queue lengths that are set while the engine runs."""
+    body = []
+    for controller, title in CONTROLLERS.items():
+        shown = [title]
+        for scenario in ("slow device", "own devices"):
+            where = {"scenario": scenario, "controller": controller}
+            (row,) = rows("resizing", **where)
+            shown.append(number(float(row["last_queue_length"])) if row["last_queue_length"] else "--")
+            shown.append(percent(float(row["lost"]), 1))
+            shown.append(number(float(row["worst_drain_ms"]), 1))
+        body.append(shown)
+    over = (
+        r" & \multicolumn{3}{c}{one device, slower} & \multicolumn{3}{c}{a device each, more disks} \\ "
+        r"\cmidrule(lr){2-4}\cmidrule(l){5-7}"
+    )
+    head = ["queue length", *(["$Q$", "lost", "drain [ms]"] * 2)]
+    return tabular("lrrrrrr", head, body, over=over)
 
 
 QUESTIONS = {
