@@ -125,7 +125,7 @@ def frontier() -> Figure:
     x = [float(row["drain_99_ms"]) for row in limits]
     y = [float(row["throughput"]) for row in limits]
     left.plot(x, y, "k.-", label="depth limit $q$, held for long")
-    for i in (0, 3, 6, 8, len(limits) - 1):
+    for i in (3, 6, 8, len(limits) - 1):
         left.annotate(limits[i]["way"][4:], (x[i], y[i]), textcoords="offset points", xytext=(4, -9), fontsize=7)
     for row, marker in zip([row for row in found if row not in limits], "osD^vP", strict=False):
         at = float(row["drain_99_ms"]), float(row["throughput"])
