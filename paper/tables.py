@@ -282,7 +282,8 @@ def resizing() -> str:
             shown.append(number(float(row["worst_drain_ms"]), 1))
         body.append(shown)
     over = (
-        r" & \multicolumn{3}{c}{one device, slower for a while} & \multicolumn{3}{c}{a device each, more disks for a while} \\ "
+        r" & \multicolumn{3}{c}{one device, slower for a while} & "
+        r"\multicolumn{3}{c}{a device each, more disks for a while} \\ "
         r"\cmidrule(lr){2-4}\cmidrule(l){5-7}"
     )
     head = ["queue length", *(["$Q$", "lost", "drain [ms]"] * 2)]
