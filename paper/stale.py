@@ -34,12 +34,10 @@ def stale() -> list[str]:
 def shares() -> Iterator[Difference]:
     """Slots in one line and in shares."""
     for row in rows("sizing_line_or_shares", requests="256"):
-        disks = int(row["disks"])
-        if disks <= 16:
-            for column, divided in (("line_slots", "fifo"), ("share_slots", "equal")):
-                engine = sizing.saturated(disks, 256, shares=divided)
-                now = qt.optimal_queue_length(engine, max_throughput_loss=sizing.LOSS)
-                yield f"sizing_line_or_shares.csv: {column} of {disks} disks", float(row[column]), float(now.lower)
+        for column, divided in (("line_slots", "fifo"), ("share_slots", "equal")):
+            engine = sizing.saturated(int(row["disks"]), int(row["requests"]), shares=divided)
+            now = qt.optimal_queue_length(engine, max_throughput_loss=sizing.LOSS)
+            yield f"sizing_line_or_shares.csv: {column} of {row['disks']} disks", float(row[column]), float(now.lower)
 
 
 def drains() -> Iterator[Difference]:
