@@ -157,9 +157,9 @@ DERIVATION = Derivation(
     name="blocking",
     title="Blocking, throughput and waits",
     statement=r"""
-        In the product form let $g_i[k]=\prod_{j<k}\lambda_i(j)/k!$ and let $G$ be the convolution of $g_1,\dots,g_N$.
-        The total present is a birth--death chain with arrival rates $(n+1)G[n+1]/G[n]$ and departure rates $\mu(n)$,
-        given which disk $i$ has $k$ present with probability $g_i[k]H_i[n-k]/G[n]$, where $H_i$ is the convolution of
+        In the product form let $g_{i,k}=\prod_{j<k}\lambda_i(j)/k!$ and let $G$ be the convolution of $g_1,\dots,g_N$.
+        The total present is a birth--death chain with arrival rates $(n+1)G_{n+1}/G_n$ and departure rates $\mu(n)$,
+        given which disk $i$ has $k$ present with probability $g_{i,k}H_{i,n-k}/G_n$, where $H_i$ is the convolution of
         the others. Blocking of an open disk is the probability that its buffer is full.
     """,
     symbols={
@@ -195,9 +195,9 @@ DERIVATION = Derivation(
         ),
         Step(
             r"""
-            Given $n$ present, the arrival rate is $\sum_i\sum_k\lambda_i(k)\,g_i[k]H_i[n-k]/G_n$, and
-            $\lambda_i(k)\,g_i[k]=(k+1)g_i[k+1]$ by the definition of $g_i$: the coefficients of $g_i'(x)$. So the sum
-            over the disks has the generating function (written for three)
+            Given $n$ present, the arrival rate is $\sum_i\sum_k\lambda_i(k)\,g_{i,k}H_{i,n-k}/G_n$, and
+            $\lambda_i(k)\,g_{i,k}=(k+1)g_{i,k+1}$ by the definition of $g_i$: the coefficients of $g_i'(x)$. So the
+            sum over the disks has the generating function (written for three)
             """,
             merged,
         ),

@@ -83,13 +83,13 @@ def cumulants(requests: int, loss: float) -> list[mpmath.mpf]:
     weights = [mpmath.mpf(1)]
     for present in range(requests):
         weights.append(weights[-1] * (requests - present))
-    # 1/p(0) is a polynomial in y that grows from 1.
-    low, high = mpmath.mpf(0), mpmath.mpf(1)
-    for _ in range(200):
-        middle = (low + high) / 2
-        above = mpmath.polyval(weights[::-1], middle) > 1 / mpmath.mpf(loss)
-        low, high = (low, middle) if above else (middle, high)
-    law = [weight * high**present * loss for present, weight in enumerate(weights)]
+    # Newton's method for log(1/p(0)) as a function of log y, which is convex, from above: K y < 1/p(0).
+    tilt, step = (1 / mpmath.mpf(loss) - 1) / requests, mpmath.mpf(1)
+    while step > mpmath.mpf(2) ** (3 - mpmath.mp.prec):
+        value, derivative = mpmath.polyval(weights[::-1], tilt, derivative=True)
+        step = mpmath.log(value * loss) * value / (tilt * derivative)
+        tilt *= mpmath.exp(-step)
+    law = [weight * tilt**present * loss for present, weight in enumerate(weights)]
     mean = mpmath.fsum(present * part for present, part in enumerate(law))
     return [mean, *(mpmath.fsum((present - mean) ** r * part for present, part in enumerate(law)) for r in (2, 3))]
 

@@ -48,7 +48,8 @@ def _items(texts: Iterable[str]) -> list[str]:
 
 
 def _powers(text: str) -> str:
-    """1.0e-15 as LaTeX has it."""
+    """1.0e-15 and 1e-12 as LaTeX has them."""
+    text = re.sub(r"(?<![\d.])1e([+-]\d+)", lambda found: rf"$10^{{{int(found[1])}}}$", text)
     return re.sub(r"([\d.]+)e([+-]\d+)", lambda found: rf"${found[1]}\cdot10^{{{int(found[2])}}}$", text)
 
 
