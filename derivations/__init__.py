@@ -30,6 +30,7 @@ NAMES = (
     "drain_exponential",
     "drain_infinite_servers",
     "drain_single_server",
+    "drain_phase_type",
 )
 """Files of this directory, in the order in which their results build on each other."""
 
