@@ -15,7 +15,7 @@ LEFT_OUT = (
     r"\\\[.*?\\\]",
     r"\\(?:cite[a-z]*|nocite)\*?(?:\[[^]]*\])*\{[^}]*\}",
     r"\\given\{(?:[^{}]|\{[^{}]*\})*\}\{[^}]*\}",
-    r"\\(?:result|derived|ref|eqref|label|input|generatedtable|begin|end)\{[^}]*\}",
+    r"\\(?:result|ifresult|derived|ref|eqref|label|input|generatedtable|begin|end)\{[^}]*\}",
     r"\\includegraphics(?:\[[^]]*\])?\{[^}]*\}",
     r"\\(?:setlength|setcounter)\{?\\[a-z]+\}?\{[^}]*\}",
     r"\\[a-z]+=\d+[a-z]+",  # lengths

@@ -42,7 +42,8 @@ def test_typed_numbers_are_found_where_they_are() -> None:
 
 
 def test_results_that_sections_use_are_made() -> None:
-    used = set(re.findall(r"\\result\{([^}]*)\}", SOURCES))
+    # Which cells of the bench there are, the section on it asks itself (\ifresult).
+    used = {name for name in re.findall(r"\\result\{([^}]*)\}", SOURCES) if not name.startswith("qemu.")}
     assert used
     assert used <= set(numbers())
 
