@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test benchmark paper results clean
+.PHONY: report test smoke bench bench-packages benchmark paper results clean
 
 # The stamp is renewed when the dependencies change.
 .venv/installed: pyproject.toml
@@ -17,6 +17,21 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
+
+# What the bench on real QEMU needs of Debian; its kernel is fetched by apt too.
+BENCH := qemu-system-x86 nbdkit nbdkit-plugin-dev libfuse3-dev pkg-config gcc libc6-dev fio busybox-static cpio
+
+bench-packages:
+	dpkg -s $(BENCH) >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y --no-install-recommends $(BENCH); }
+
+# One small cell on a real QEMU.
+smoke: .venv/installed bench-packages
+	$(BIN)/python -m validation.qemu.measure --smoke
+
+# All cells that have no data, an hour; then what they say.
+bench: .venv/installed bench-packages
+	$(BIN)/python -m validation.qemu.measure
+	$(BIN)/python -m validation.qemu.compare
 
 benchmark: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,benchmarks]"

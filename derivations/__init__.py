@@ -31,6 +31,11 @@ NAMES = (
     "drain_infinite_servers",
     "drain_single_server",
     "drain_phase_type",
+    "drain_constant_service",
+    "drain_depth_limit",
+    "feasible_disks",
+    "drain_rate_limit",
+    "precopy_rounds",
 )
 """Files of this directory, in the order in which their results build on each other."""
 

@@ -19,8 +19,8 @@ class Cell:
         What rows of data are known by.
     question : str
         What the cell is there to settle.
-    device : "delay", "nbd", "files" or "disk"
-        nbdkit's delay filter; a pool behind nbdkit; a pool behind files; this machine's own disk.
+    device : "none", "delay", "nbd", "files" or "disk"
+        One that takes no time; nbdkit's delay filter; a pool behind nbdkit; a pool behind files; this machine's disk.
     service : Law
         Of one request at the device [s]; unknown for the machine's own disk, and not looked at.
     servers : int, optional
@@ -49,7 +49,7 @@ class Cell:
 
     name: str
     question: str
-    device: Literal["delay", "nbd", "files", "disk"]
+    device: Literal["none", "delay", "nbd", "files", "disk"]
     service: qt.Law = TWENTY
     servers: int | None = 4
     disks: int = 4
@@ -69,6 +69,9 @@ class Cell:
 def _cells() -> list[Cell]:
     cells: list[Cell] = []
     add = cells.append
+
+    # What a request costs the guest's processor where it has nothing else to do but requests.
+    add(Cell("calibration-guest", "calibration", "none", depth=8, stops=30))
 
     # What a request costs beside its service: one disk, one request at a time.
     for name, device, aio in (

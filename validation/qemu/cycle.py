@@ -7,8 +7,9 @@ is followed here from one stop to the next.
     guest ──▶ (one at a time, `turn` each) ──▶ servers, first come first served ──▶ `path` ──▶ `interrupt` ──▶ guest
 
 The guest has one processor: what its requests cost there is done one after another, and when it goes on it takes the
-disks in turn. So requests that began together end up a `turn` apart, and disks of many requests further. What each
-costs is taken as constant: a machine that is late is late for all disks, and that keeps them in step.
+disks in turn. So requests that began together end up a `turn` apart, and disks of many requests further. A processor
+that had nothing to do has to `wake` before. What each costs is taken as constant: a machine that is late is late for
+all disks, and that keeps them in step.
 
 A limit on the guest's queue (nr_requests) freezes the disk's queue: what is outstanding completes, and only then do as
 many requests go on as the new limit allows.
@@ -38,7 +39,9 @@ class Overhead:
     Attributes
     ----------
     turn : float
-        On the guest's processor, from one request's completion to the next one's submission.
+        Of the guest's processor, from one request's completion to the next one's submission, while it is busy.
+    wake : float
+        Until it begins with that.
     path : float
         Between QEMU's taking it and its completing it; a drain waits for it.
     interrupt : float
@@ -46,13 +49,14 @@ class Overhead:
     """
 
     turn: float
+    wake: float
     path: float
     interrupt: float
 
     @property
     def total(self) -> float:
         """Of one request at a time [s]."""
-        return self.turn + self.path + self.interrupt
+        return self.turn + self.wake + self.path + self.interrupt
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ class _Running:
 
     def _submit(self, now: float, disk: int) -> None:
         self.outstanding[disk] += 1
-        self.guest_free = max(now, self.guest_free) + self.overhead.turn
+        self.guest_free = max(now + self.overhead.wake, self.guest_free) + self.overhead.turn
         heappush(self.events, (self.guest_free, True, disk))
 
     def _served(self, now: float, disk: int) -> float:

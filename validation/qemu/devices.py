@@ -41,7 +41,7 @@ def build(work: Path) -> None:
 @contextmanager
 def started(cell: Cell, work: Path, folder: Path, seed: int) -> Iterator[list[dict[str, Any]]]:
     """The drives of a cell's disks, as QEMU's -blockdev takes them; their servers are gone when the block is left."""
-    kind = {"delay": _delays, "nbd": _pools, "files": _files, "disk": _images}[cell.device]
+    kind = {"none": _nothing, "delay": _delays, "nbd": _pools, "files": _files, "disk": _images}[cell.device]
     if cell.device in ("nbd", "files"):
         draws = cell.service.sample(np.random.default_rng(seed), DRAWS)
         (folder / "times").write_bytes(np.asarray(draws, float).tobytes())
@@ -75,6 +75,12 @@ def _servers(folder: Path, commands: list[list[str | Path]]) -> Iterator[list[di
                 time.sleep(0.02)
             drives.append(_nbd(path))
         yield drives
+
+
+@contextmanager
+def _nothing(cell: Cell, work: Path, folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """QEMU's own device that takes no time."""
+    yield [{"driver": "null-co", "size": SIZE, "read-zeroes": True}] * cell.disks
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A running QEMU: a guest that does what it is told, the monitor, and the log of what a stop is made of."""
 
+import asyncio
 import json
 import os
 import re
@@ -7,15 +8,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import QMPError
-from qemu.qmp.legacy import QEMUMonitorProtocol
+from qemu.qmp import QMPClient, QMPError
 
 from . import guest
 from .guest import BenchError, Guest
@@ -78,12 +78,37 @@ def _epoch(iso: str) -> float:
     return datetime.fromisoformat(iso).replace(tzinfo=UTC).timestamp()
 
 
+class Monitor:
+    """QEMU's monitor, one command after another, each within a limit of time."""
+
+    def __init__(self, path: Path) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._client = QMPClient("bench")
+        self._within(self._client.connect(str(path)))
+
+    def execute(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """Have a command done, and return what it returns."""
+        return self._within(self._client.execute(command, dict(arguments or {})))
+
+    def close(self) -> None:
+        """End the connection."""
+        with suppress(Exception):  # QEMU may be gone, and what went wrong is on its way already
+            self._within(self._client.disconnect())
+        self._loop.close()
+
+    def _within(self, what: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return self._loop.run_until_complete(asyncio.wait_for(what, ANSWER_LIMIT))
+        except TimeoutError as error:
+            raise TimeoutError(f"no answer within {ANSWER_LIMIT:g} s") from error
+
+
 @dataclass
 class Machine:
     """A guest that has booted."""
 
     process: "subprocess.Popen[bytes]"
-    monitor: QEMUMonitorProtocol
+    monitor: Monitor
     line: socket.socket
     log: Path
     errors: Path
@@ -94,9 +119,9 @@ class Machine:
     def execute(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Have QEMU's monitor do something."""
         try:
-            return self.monitor.cmd(command, **(arguments or {}))
+            return self.monitor.execute(command, arguments)
         except (QMPError, OSError, EOFError, TimeoutError) as error:
-            raise BenchError(self._died(f"the monitor failed at {command}: {error or type(error).__name__}")) from error
+            raise BenchError(self._died(f"the monitor failed at {command}: {error}")) from error
 
     def ask(self, command: str) -> None:
         """Have the guest's shell begin something."""
@@ -217,13 +242,12 @@ def started(
     with guest.child(command(system, folder, drives, accelerator, iothreads, extra), errors) as process:
         line = _connect(folder / "shell", process, errors, boot_limit)
         _connect(folder / "qmp", process, errors, boot_limit).close()
-        monitor = QEMUMonitorProtocol(str(folder / "qmp"))
-        monitor.settimeout(ANSWER_LIMIT)
         try:
-            try:
-                monitor.connect()
-            except (QMPError, OSError, EOFError) as error:
-                raise BenchError(f"no connection to QEMU's monitor: {error}") from error
+            monitor = Monitor(folder / "qmp")
+        except (QMPError, OSError, EOFError, TimeoutError) as error:
+            line.close()
+            raise BenchError(f"no connection to QEMU's monitor: {error}") from error
+        try:
             machine = Machine(process, monitor, line, folder / "log", errors)
             deadline = time.monotonic() + boot_limit
             while incoming is None and b"bench: ready" not in _read(console):
@@ -237,8 +261,7 @@ def started(
             yield machine
         finally:
             line.close()
-            with suppress(Exception):  # QEMU may be gone, and what went wrong is on its way already
-                monitor.close()
+            monitor.close()
 
 
 def _read(path: Path) -> bytes:

@@ -27,16 +27,13 @@ from typing import Any
 
 from . import devices, guest, machine
 from .cells import CELLS, MIGRATIONS, SMOKE, Cell
+from .cycle import SETTLE, SPREAD, settling
 from .guest import BenchError, Guest
 from .machine import Event, Machine
 
 DATA = Path(__file__).parent / "data"
 WARM_UP = 3.0
 SECONDS = 20
-SETTLE = 0.25
-"""Seconds at least between a stop and the next, beside the drain; so that the guest has filled its queues."""
-SPREAD = 0.3
-"""Seconds over which stops are spread at random."""
 SEED = 20261127
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
@@ -157,11 +154,7 @@ def parts(called: float, events: Sequence[Event]) -> Row:
 
 def settle(cell: Cell) -> float:
     """Seconds for the guest to fill its queues again and reach steady running."""
-    if cell.device == "disk":
-        return SETTLE
-    servers = cell.servers or cell.threads or cell.depth
-    outstanding = cell.depth * (cell.disks if cell.shared or not cell.servers else 1)
-    return SETTLE + outstanding / servers * cell.service.mean
+    return SETTLE if cell.device in ("disk", "none") else settling(cell)
 
 
 def stops(cell: Cell, running: Machine, rng: random.Random) -> Rows:

@@ -1,13 +1,16 @@
 """What the bench will measure, said before it does: python -m validation.qemu.predict [--data FOLDER]
 
 From the cells' parameters and the calibration alone (one disk, one request at a time, constant service, for each kind
-of device), the throughput, response time and stop of every cell; writes validation/results/qemu_predictions.csv.
+of device; and a device that takes no time), the throughput, response time and stop of every cell; writes
+validation/results/qemu_predictions.csv.
 Nothing is predicted for this machine's own disk, of which nothing is known.
 
 * **Overhead.** One request at a time takes 1/X from one to the next. The device takes S of it; QEMU sees R between
   taking and completing it, the guest's block layer sees G. So a request costs R − S on its path behind QEMU, G − R
-  between QEMU and the guest, and 1/X − G on the guest's processor. The library is told of the sum as a think time, a
-  delay station; in the bench's own cycle (`cycle.py`) requests stand in line for the processor.
+  between QEMU and the guest, and 1/X − G until the guest submits again. Of this the device that takes no time, at which
+  the guest's processor is all that limits, tells the processor's part; the rest is its waking. The library is told of
+  the sum as a think time, a delay station; in the bench's own cycle (`cycle.py`) requests stand in line for the
+  processor.
 * **Throughput** of each disk by `qt.solve`, where that is exact, else by `qt.simulate`. By Little's law the response
   that QEMU sees is what is outstanding over it, less the time that is not QEMU's.
 * **Stop**: pause of the processor (calibrated) + drain + a flush of each disk, one after another: what one takes that
@@ -40,6 +43,8 @@ from .cells import CELLS, MIGRATIONS, Cell
 from .cycle import Overhead
 from .recordings import column
 
+FREE = CELLS["calibration-guest"]
+"""Where the guest's processor is all that takes time."""
 STOPS = 1000
 """Simulated stops of a cell's cycle, and of the library's where it simulates."""
 
@@ -64,23 +69,25 @@ class Calibration:
 
 
 def calibrated(cell: Cell, folder: Path) -> Calibration:
-    """Read what a calibration cell has measured."""
+    """Read what a calibration cell has measured, and what the processor's turn is."""
     seconds, guest, stops = (recordings.table(name, folder)[cell.name] for name in ("seconds", "guest", "stops"))
 
     def each(rows: recordings.Rows, name: str) -> float:
         return float(column(rows, name).sum() / column(rows, "requests").sum())
 
-    turn = each(guest, "elapsed") - each(guest, "response")
+    free = recordings.table("seconds", folder)[FREE.name]
+    turn = float(column(free, "elapsed").sum() / column(free, "requests").sum()) / FREE.disks
+    wake = each(guest, "elapsed") - each(guest, "response") - turn
     path = each(seconds, "response") - cell.service.mean
     interrupt = each(guest, "response") - each(seconds, "response")
-    if not min(turn, path, interrupt) > 0.0:
+    if not min(wake, path, interrupt) > 0.0:
         raise SystemExit(
-            f"error: {cell.name}: a request must take some time everywhere, not {turn:g} s on the guest's processor, "
-            f"{interrupt:g} s between it and QEMU, and {path:g} s behind"
+            f"error: {cell.name}: a request must take some time everywhere, not {wake:g} s until the guest's processor "
+            f"wakes, {interrupt:g} s between it and QEMU, and {path:g} s behind"
         )
     took, disks, flush = (column(stops, name) for name in ("took", "disks", "flush"))
     return Calibration(
-        Overhead(turn, path, interrupt),
+        Overhead(turn, wake, path, interrupt),
         pause=float(np.median(took - disks - flush)),
         flush=float(np.median(flush)) / cell.disks,
     )
@@ -184,7 +191,7 @@ def predicted(cell: Cell, known: Calibration) -> dict[str, Any]:
     for quantile in ("median", "90"):
         row[f"stop_{quantile}"] = row[f"{row['law']}_{quantile}"]
         row[f"drain_{quantile}"] = row[f"stop_{quantile}"] - fixed
-    row["iops"], row["response"] = iops, n / iops - overhead.turn - overhead.interrupt
+    row["iops"], row["response"] = iops, n / iops - overhead.turn - overhead.wake - overhead.interrupt
     return row | {"iops_method": how, "drain_method": law.method, "exact": law.exact, "error_bound": law.error}
 
 
@@ -198,7 +205,7 @@ DIGITS = 5
 
 def predictions(folder: Path) -> list[dict[str, Any]]:
     """A row for each cell that is not a calibration, and each migration."""
-    known = {cell.name: calibrated(cell, folder) for cell in CELLS.values() if cell.question == "calibration"}
+    known = {cell.name: calibrated(cell, folder) for cell in CELLS.values() if cell.depth == cell.disks == 1}
     rows = []
     for cell in (*CELLS.values(), *MIGRATIONS.values()):
         if cell.question == "calibration":
