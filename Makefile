@@ -48,7 +48,7 @@ paper: .venv/installed
 	$(BIN)/python -m derivations
 	$(BIN)/python -m paper $(if $(QUICK),--quick)
 
-# All of validation/results anew: half a day. FIO names the table of fio runs.
+# All of validation/results anew but the bench: half a day. FIO names the table of fio runs.
 results: .venv/installed
 	$(BIN)/python -m validation $(FIO)
 
