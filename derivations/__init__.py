@@ -36,6 +36,7 @@ NAMES = (
     "feasible_disks",
     "drain_rate_limit",
     "precopy_rounds",
+    "optimal_admission",
 )
 """Files of this directory, in the order in which their results build on each other."""
 

@@ -118,34 +118,38 @@ def saturated(servers: int, rate: float, depth: int) -> qt.Engine:
     return qt.Engine([qt.Disk(qt.Closed(depth), buffer=depth)], qt.Device(servers, qt.Exponential(1 / rate)))
 
 
+def deepest(engine: qt.Engine, budget: float, chance: float) -> int:
+    """The largest depth that bisection over the solver's drains finds."""
+
+    def overrun_at(depth: int) -> float:
+        return qt.drain_time(engine, qt.DepthLimit(depth)).sf(budget)
+
+    return largest_depth(engine.most, overrun_at, 1 - chance) or 0
+
+
 def bisected(of: Derivation) -> Iterator[float]:
-    """What bisection over the solver's drains of saturated guests finds, for budgets that bind up to c."""
+    """For saturated guests, and budgets that bind up to c."""
     rng = random.Random(SEED)
     depth_of, least_of = of.lambdified("free_depth", mu, D, p), of.lambdified("least_budget", mu, p)
     for _ in range(6):
         servers, rate, chance = 40, rng.uniform(1.0, 1e4), rng.choice((0.9, 0.99, 0.999))
-        deepest = -math.log(1 - chance ** (1 / servers)) / rate
-        budget = rng.uniform(float(least_of(rate, chance)), deepest)
+        longest = -math.log(1 - chance ** (1 / servers)) / rate
+        budget = rng.uniform(float(least_of(rate, chance)), longest)
         engine = saturated(servers, rate, 100)
-        found = largest_depth(
-            100, lambda d, of=engine, by=budget: qt.drain_time(of, qt.DepthLimit(d)).sf(by), 1 - chance
-        )
-        yield float(found - mpmath.floor(depth_of(rate, budget, chance)))
+        yield float(deepest(engine, budget, chance) - mpmath.floor(depth_of(rate, budget, chance)))
         late = qt.drain_time(engine, qt.DepthLimit(1)).quantile(chance)
         yield relative(late, float(least_of(rate, chance)))
 
 
 def approximated(of: Derivation) -> Iterator[float]:
-    """What bisection finds beyond c, for lines much longer than c²."""
+    """Beyond c, for lines much longer than c²."""
     depth_of, chance = of.lambdified("depth", c, mu, D, z, H, H2), 0.99
     normal_quantile = float(mpmath.sqrt(2) * mpmath.erfinv(2 * chance - 1))
     for servers, waits in ((1, 40), (1, 640), (4, 160), (4, 640), (8, 640), (16, 2560)):
         sums = [float(sp.harmonic(servers, order)) for order in (1, 2)]
-        engine, budget = saturated(servers, 1.0, 8000), waits / servers + sums[0] + 2.0
-        found = largest_depth(
-            8000, lambda d, of=engine, by=budget: qt.drain_time(of, qt.DepthLimit(d)).sf(by), 1 - chance
-        )
-        yield float(mpmath.floor(depth_of(servers, 1.0, budget, normal_quantile, *sums))) / found - 1.0
+        budget = waits / servers + sums[0] + 2.0
+        found = float(mpmath.floor(depth_of(servers, 1.0, budget, normal_quantile, *sums)))
+        yield found / deepest(saturated(servers, 1.0, 8000), budget, chance) - 1.0
 
 
 DERIVATION = Derivation(

@@ -114,16 +114,18 @@ def moments(d: Derivation) -> Iterator[sp.Expr]:
 
 
 def workloads(_: Derivation) -> Iterator[sp.Expr]:
-    """The transform of the largest workload, integrated over their density."""
+    """The transform of the largest workload by their density, integrated over the differences of workloads."""
     of = kiefer_wolfowitz_drain
-    for servers in (1, 2, 3):
+    for servers in (1, 2, 3, 4):
         v, f = of.face(of.DERIVATION, servers, servers)
-        f = f.subs({of.lam: servers * mu - theta, of.mu: mu}) * sp.exp(-s * v[-1])
-        for at in range(servers - 1, -1, -1):
-            f = sp.simplify(sp.integrate(sp.powsimp(sp.expand(f)), (v[at], v[at - 1] if at else 0, sp.oo)))
-        found = until_last_starts.subs({c: servers, lam: servers * mu - theta})
-        found *= sp.prod([j * mu / (j * mu + s) for j in range(1, servers)])
-        yield sp.simplify(f / f.subs(s, 0) - found)
+        gaps = sp.symbols(f"gap_1:{servers + 1}", positive=True)
+        at = {one: sum(gaps[: place + 1]) for place, one in enumerate(v)}
+        exponent = sp.expand_log(sp.log(f / of.lam**servers), force=True) - s * v[-1]
+        exponent = sp.expand(exponent.subs(of.lam, servers * mu - theta).subs(at))
+        found = sp.cancel(sp.prod([sp.integrate(sp.exp(exponent.coeff(gap) * gap), (gap, 0, sp.oo)) for gap in gaps]))
+        expected = until_last_starts.subs({c: servers, lam: servers * mu - theta})
+        expected *= sp.prod([j * mu / (j * mu + s) for j in range(1, servers)])
+        yield sp.simplify(found / found.subs(s, 0) - expected)
 
 
 def drained(d: Derivation) -> Iterator[float]:
@@ -282,7 +284,7 @@ DERIVATION = Derivation(
         Check("Mean, variance, law and quantile are the solver's for given numbers.", drained, CLOSE),
         Check("Stationary mean, variance and law are the solver's.", stopped, CLOSE),
         Check(
-            r"The stationary drain, all servers busy, has the transform of the largest workload, for $c\le3$.",
+            r"The stationary drain, all servers busy, has the transform of the largest workload, for $c\le4$.",
             workloads,
         ),
     ),

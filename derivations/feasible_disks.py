@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 
 import mpmath
@@ -138,7 +139,8 @@ def good_enough(of: Derivation) -> Iterator[float]:
     for many, loss in ((8, 0.05), (16, 0.05), (64, 0.05), (128, 0.05), (32, 0.02)):
         slots = round((many - 1) * (1 - loss) / loss)
         taken = float(budget_of(many, loss, 1.0, 0.99))
-        exact = brentq(lambda at, of=(many, slots): late_exactly(*of, at) - 0.01, 0.5 * taken, 2 * taken, rtol=1e-4)
+        late_by = partial(late_exactly, many, slots)
+        exact = brentq(lambda at, of=late_by: of(at) - 0.01, 0.5 * taken, 2 * taken, rtol=1e-4)
         yield taken / exact - 1.0
 
 

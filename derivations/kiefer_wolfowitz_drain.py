@@ -56,7 +56,7 @@ def placed(servers: int) -> Iterator[tuple[list[sp.Expr], sp.Expr, list[sp.Expr]
 
 
 def in_order(d: Derivation) -> Iterator[sp.Expr]:
-    for servers in range(1, 7):
+    for servers in range(1, 6):
         for v, service, then in placed(servers):
             for j, expected in enumerate(then[:-1]):
                 at = {first: v[0], S: service, here: v[j], after: v[j + 1]}
@@ -66,7 +66,7 @@ def in_order(d: Derivation) -> Iterator[sp.Expr]:
 
 def spread(_: Derivation) -> Iterator[sp.Expr]:
     """What V_c − V_1 is below the larger of what it was and S, as far as that is negative."""
-    for servers in range(1, 7):
+    for servers in range(1, 6):
         for v, service, then in placed(servers):
             below = sp.expand(sp.Max(v[-1] - v[0], service) - (then[-1] - then[0]))
             yield sp.Integer(0) if below.is_nonnegative else below
@@ -127,7 +127,8 @@ def simulator(d: Derivation) -> Iterator[float]:
             arrival, np.zeros(requests, np.int32), services, servers, 1 << 40, 1 << 40, False, one, one * np.uint64(0),
             departure, np.zeros(size, np.int32), peak, servers, start, completion, found,
         )  # fmt: skip
-        waits, drains = np.array(by_recursion(d)(gaps, services, servers), dtype=float).T
+        followed = by_recursion(d)(gaps.tolist(), services.tolist(), servers)
+        waits, drains = np.array([[float(wait), float(left)] for wait, left in followed]).T
         scale = arrival[-1]  # of the absolute times, whose rounding this is
         yield relative((start - arrival + scale) / scale, (waits + scale) / scale)
         yield relative(found[1:] + scale, np.maximum(drains[:-1] - gaps[1:], 0.0) + scale)
@@ -142,7 +143,7 @@ def face(d: Derivation, servers: int, of: int) -> tuple[list[sp.Symbol], sp.Expr
 
 def forward(d: Derivation) -> Iterator[sp.Expr]:
     """What flows into each state: by the passing of time, from where one server more was busy, and by arrivals."""
-    for of in (1, 2, 3, 4):
+    for of in (1, 2, 3):
         for servers in range(of + 1):
             v, f = face(d, servers, of)
             flow = sum((sp.diff(f, one) for one in v), sp.Integer(0)) - lam * f
@@ -164,13 +165,12 @@ def forward(d: Derivation) -> Iterator[sp.Expr]:
 def masses(d: Derivation) -> Iterator[sp.Expr]:
     """The density over 0 < v_1 < ... < v_b, integrated from the largest on."""
     spare = sp.Symbol("spare", positive=True)
-    for of in (1, 2, 3, 4):
+    for of in (1, 2, 3):
         for servers in range(1, of + 1):
             v, f = face(d, servers, of)
-            if servers == of:
-                f = f.subs(lam, of * mu - spare)
+            f = f.subs(lam, of * mu - spare) if servers == of else f
             for j in range(servers - 1, -1, -1):
-                f = sp.powsimp(sp.simplify(sp.integrate(sp.powsimp(sp.expand(f)), (v[j], v[j - 1] if j else 0, sp.oo))))
+                f = sp.integrate(sp.powsimp(sp.expand(f)), (v[j], v[j - 1] if j else 0, sp.oo))
             f = f.subs({spare: of * mu - lam}).subs(lam, a * mu)
             yield sp.simplify(f - (d["all_busy"].subs(c, of) if servers == of else a**servers / sp.factorial(servers)))
 
@@ -274,16 +274,16 @@ DERIVATION = Derivation(
     ),
     formulas={"inserted": inserted, "drain": drain, "density": density, "all_busy": all_busy},
     checks=(
-        Check(r"$V_1+S$ is put in order, wherever it falls among up to 6 workloads.", in_order),
-        Check(r"An arrival leaves $V_c-V_1$ at most the larger of it and $S$, among up to 6 workloads.", spread),
+        Check(r"$V_1+S$ is put in order, wherever it falls among up to 5 workloads.", in_order),
+        Check(r"An arrival leaves $V_c-V_1$ at most the larger of it and $S$, among up to 5 workloads.", spread),
         Check(
             r"$V_1$ and $V_c$ are wait and last completion by the definition of first come, first served, in every "
             r"sequence of up to 4 requests with gaps from $\{0,1,2\}$ and service times from $\{1,2,4,7\}$, "
             r"$c\le3$.",
             exhaustively,
         ),
-        Check(r"The density solves its forward equation, for $c\le4$ and every number busy.", forward),
-        Check(r"Its integrals are those stated, for $c\le4$.", masses),
+        Check(r"The density solves its forward equation, for $c\le3$ and every number busy.", forward),
+        Check(r"Its integrals are those stated, for $c\le3$.", masses),
         Check("The simulator's waits and drains are those of the recursion.", simulator, CLOSE),
         Check(r"P(all servers busy) is the library's Erlang C.", delayed, CLOSE),
     ),

@@ -54,7 +54,7 @@ def _powers(text: str) -> str:
 
 
 class _Printer(LatexPrinter):  # type: ignore[misc]  # sympy has no types
-    """sympy's, but that sums begin with a positive term where they have one: 1 − x, not −x + 1."""
+    """sympy's, but that sums begin with a positive term where they have one: 1 − x, not −x + 1; and H for harmonic."""
 
     def _print_Add(self, expr: sp.Add, order: str | None = None) -> str:
         terms = sorted(
@@ -62,6 +62,11 @@ class _Printer(LatexPrinter):  # type: ignore[misc]  # sympy has no types
         )
         shown: str = super()._print_Add(sp.Add(*terms, evaluate=False), order="none")
         return shown
+
+    def _print_harmonic(self, expr: sp.Expr, exp: str | None = None) -> str:
+        number, *order = map(self._print, expr.args)
+        shown = f"H_{{{number}}}" + "".join(f"^{{({r})}}" for r in order)
+        return shown if exp is None else rf"\left({shown}\right)^{{{exp}}}"
 
 
 def _shown(expression: sp.Basic) -> str:
