@@ -341,8 +341,8 @@ class Answers:
         self.head("(e) linux-aio, io_uring, threads", *self.STOPS)
         names = [name for name in self.cells if name in CELLS and CELLS[name].question == "engine"]
         self.compared(*names)
-        for kind in ("shared", "disk"):
-            three = [f"{kind}-{aio}" for aio in ("native", "io_uring", "threads")]
+        for kind, native in (("shared", "disks-4"), ("disk", "disk-native")):
+            three = [native, f"{kind}-io_uring", f"{kind}-threads"]
             if self.have(*three):
                 medians, iops = (
                     [self.cells[name][what] for name in three] for what in ("median_measured", "iops_measured")
@@ -369,10 +369,10 @@ class Answers:
                 f"Eight disks instead of one: {total:.2f} times the throughput of all, "
                 f"{self.ratio('disks-8', 'disks-1'):.1f} times the stop."
             )
-        if self.have("disks-4", "disks-4-two-iothreads"):
+        if self.have("disks-4", "two-iothreads"):
             self.say(
-                f"A second iothread: {self.ratio('disks-4-two-iothreads', 'disks-4', 'iops_measured'):.2f} times the "
-                f"throughput, {self.ratio('disks-4-two-iothreads', 'disks-4'):.2f} times the stop."
+                f"A second iothread: {self.ratio('two-iothreads', 'disks-4', 'iops_measured'):.2f} times the "
+                f"throughput, {self.ratio('two-iothreads', 'disks-4'):.2f} times the stop."
             )
 
     def flush(self) -> None:
@@ -441,11 +441,11 @@ def picture(cells: Numbers, path: Path) -> None:
             ("", [(4, "guest-limit-4"), (8, "guest-limit-8"), (16, "guest-limit-16"), ("none", "delay-64")]),
         ]),
         ("lead [ms]", "(d) limit of 8 set so long before", [
-            ("", [(0, "delay-64"), *((n, f"lead-{n}ms") for n in (100, 200, 300, 400, 600))]),
+            ("", [(0, "delay-64"), *((n, f"lead-{n}ms") for n in (100, 200, 400, 600))]),
         ]),
         ("", "(e) engines", [
             ("", [(n.replace("threads-", "thr. ").replace("shared-", "sh. ").replace("disk-", "disk "), n) for n in (
-                "threads-8", "threads-16", "threads-64", "shared-native", "shared-io_uring", "shared-threads",
+                "threads-8", "threads-16", "threads-64", "disks-4", "shared-io_uring", "shared-threads",
                 "disk-native", "disk-io_uring", "disk-threads", "disk-threads-4")]),
         ]),
         ("disks on one device", "(f) disks", [

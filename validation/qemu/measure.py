@@ -32,8 +32,8 @@ from .guest import BenchError, Guest
 from .machine import Event, Machine
 
 DATA = Path(__file__).parent / "data"
-WARM_UP = 3.0
-SECONDS = 20
+WARM_UP = 2.0
+SECONDS = 15
 SEED = 20261127
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
