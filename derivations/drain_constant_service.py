@@ -16,7 +16,7 @@ import sympy as sp
 
 import qtheory as qt
 from derivations import kiefer_wolfowitz_drain
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 
 n, c, r = sp.symbols("n c r", integer=True, positive=True)
 k = sp.Symbol("k", integer=True, nonnegative=True)
@@ -36,8 +36,9 @@ def moment(order: int) -> sp.Expr:
 
 
 first, second = moment(1), moment(2)
+spread = upright(sp.factor(S**2 * (second - first**2)), {c: 3, r: 1, S: 1})
 mean = S * (whole + first.subs(r, rank))
-variance = sp.factor(S**2 * (second - first**2)).subs(r, rank)
+variance = spread.subs(r, rank)
 (half,) = sp.solve(sp.Eq(u ** (c * N), sp.Rational(1, 2)), u)
 median = S * (n / c - 1 + half)
 
@@ -145,7 +146,7 @@ DERIVATION = Derivation(
             first,
             second,
         ),
-        Step("and so the variance of the drain,", sp.factor(S**2 * (second - first**2))),
+        Step("and so the variance of the drain,", spread),
         Step(
             r"""
             If $n$ is a multiple of $c$, the drain of $N$ independent disks ends with the largest of $cN$ uniform times,

@@ -43,7 +43,8 @@ gamma_density = (c * mu) ** k * x ** (k - 1) / sp.factorial(k - 1) * sp.exp(-c *
 weight = sp.binomial(c, i) * (-1) ** i
 of_x = x ** (k - 1) * sp.exp(-rate * x)
 factor = sp.simplify(gamma_density * sp.exp(-i * mu * (t - x)) / of_x.subs(rate, (c - i) * mu))
-term = sp.gammasimp(factor * sp.integrate(of_x, (x, 0, t)).subs(rate, (c - i) * mu))
+integral = sp.integrate(of_x, (x, 0, t)).subs(sp.gamma(k + 1), k * sp.gamma(k))
+term = sp.powsimp(factor * integral.subs(rate, (c - i) * mu)).subs(sp.factorial(k - 1), sp.gamma(k))
 last = sp.gammasimp(factor.subs(i, c) * sp.integrate(x ** (k - 1), (x, 0, t)))
 cdf = sp.Sum(weight * term, (i, 0, c - 1)) + (-1) ** c * last
 
@@ -277,12 +278,12 @@ DERIVATION = Derivation(
     },
     checks=(
         Check(r"$(1-e^{-\mu t})^m$ solves the equations of the number left, for all $m$.", forward_free),
+        Check(r"Mean and variance are the integrals of $P(T>t)$ and $2t\,P(T>t)$, for $n\le5$.", moments),
+        Check("Stationary mean, variance and law are the solver's.", stopped, CLOSE),
+        Check("Mean, variance, law and quantile are the solver's for given numbers.", drained, CLOSE),
         Check(
             r"So does the law beyond $c$, term by term for all $c$, $k$, $i$, and summed for $c\le4$, $k\le3$.", forward
         ),
-        Check(r"Mean and variance are the integrals of $P(T>t)$ and $2t\,P(T>t)$, for $n\le5$.", moments),
-        Check("Mean, variance, law and quantile are the solver's for given numbers.", drained, CLOSE),
-        Check("Stationary mean, variance and law are the solver's.", stopped, CLOSE),
         Check(
             r"The stationary drain, all servers busy, has the transform of the largest workload, for $c\le4$.",
             workloads,

@@ -16,7 +16,7 @@ import sympy as sp
 from sympy.polys.matrices import DomainMatrix
 
 import qtheory as qt
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 from qtheory.drain.phase_type import Death
 from qtheory.solve.phase_type import PhaseChain
 
@@ -65,11 +65,18 @@ def fresh(busy: int) -> sp.Matrix:
     return sp.Matrix([[sp.binomial(busy, k) * alpha[0] ** (busy - k) * alpha[1] ** k for k in range(busy + 1)]])
 
 
+def rational(matrix: sp.Matrix) -> DomainMatrix:
+    """Its elements as rational functions, with which sympy computes faster than with expressions."""
+    return DomainMatrix.from_Matrix(matrix).convert_to(sp.QQ.frac_field(p, g, nu1, nu2, s))
+
+
 def solved(leave: sp.Matrix, right: sp.Matrix) -> sp.Matrix:
-    """leave^{-1} right, as rational functions."""
-    field = sp.QQ.frac_field(p, g, nu1, nu2, s)
-    left, known = (DomainMatrix.from_Matrix(matrix).convert_to(field) for matrix in (leave, right))
-    return left.lu_solve(known).to_Matrix()
+    """leave^{-1} right."""
+    return rational(leave).lu_solve(rational(right)).to_Matrix()
+
+
+def product_of(row: sp.Matrix, column: sp.Matrix) -> sp.Expr:
+    return (rational(row) * rational(column)).to_Matrix()[0]
 
 
 def moments(servers: int, present: int) -> tuple[sp.Expr, sp.Expr]:
@@ -81,7 +88,7 @@ def moments(servers: int, present: int) -> tuple[sp.Expr, sp.Expr]:
         first = solved(leave, sp.ones(leave.rows, 1) + down * first)
         second = solved(leave, 2 * first + down * second)
     start = fresh(min(present, servers))
-    return sp.factor((start * first)[0]), sp.factor((start * second)[0])
+    return sp.factor(product_of(start, first)), sp.factor(product_of(start, second))
 
 
 def transform(servers: int, present: int, at: Mapping[sp.Symbol, sp.Expr] | None = None) -> sp.Expr:
@@ -91,7 +98,7 @@ def transform(servers: int, present: int, at: Mapping[sp.Symbol, sp.Expr] | None
     for level in range(1, present + 1):
         leave, down = levels[min(level, servers + 1) - 1]
         f = solved(leave + s * sp.eye(leave.rows), down * f)
-    return sp.factor((fresh(min(present, servers)).subs(at or {}) * f)[0])
+    return product_of(fresh(min(present, servers)).subs(at or {}), f)
 
 
 # Servers that are never idle: the law of one server's phase, and of the number in the second phase of all.
@@ -115,7 +122,7 @@ def intercept(servers: int, start: sp.Matrix) -> sp.Expr:
     none_waits = sp.zeros(1, 1)
     for leave, down in levels[:-1]:
         none_waits = solved(leave, sp.ones(leave.rows, 1) + down * none_waits)
-    return sp.factor(sp.cancel((start * ahead)[0] + (at_completion * none_waits)[0]))
+    return sp.factor(product_of(start.row_join(at_completion), ahead.col_join(none_waits)))
 
 
 two_mean, two_square = moments(2, 2)
@@ -254,7 +261,7 @@ DERIVATION = Derivation(
         $t_n^{(r)}=A_n^{-1}(r\,t_n^{(r-1)}+D_n\,t_{n-1}^{(r)})$, and its transforms $f_n=(sI+A_n)^{-1}D_nf_{n-1}$.
         \emph{For every law, one request more takes $m/c$ longer in the end}: the mean is $(n-c)m/c$ and a constant, but
         for what vanishes geometrically. For two servers that were never idle the constant is $\frac32m_2/(2m)$, for
-        every law that is not on a lattice.
+        every law with a density and a second moment.
     """,
     symbols={
         n: "requests left",
@@ -322,8 +329,8 @@ DERIVATION = Derivation(
         ),
         Step(
             r"""
-            \emph{This is so for every law that is not on a lattice.} Of two workloads $V_2=(W+\Delta)/2$, with
-            $\Delta=V_2-V_1$, which becomes $|\Delta-S|$ with each request. Its law tends to that of the residual
+            \emph{This is so for every law with a density and a second moment.} Of two workloads $V_2=(W+\Delta)/2$,
+            with $\Delta=V_2-V_1$, which becomes $|\Delta-S|$ with each request. Its law tends to that of the residual
             service, with density $G(\delta)/m$, $G(\delta)=P(S>\delta)$, which stays as it is: $|\Delta-S|$ has then,
             at $x$, a density that is $1/m$ times the integral over $\delta>0$ of the left side of
             """,
@@ -339,7 +346,7 @@ DERIVATION = Derivation(
         ),
         Step(
             "Two requests that begin at once on two servers, each of one of two exponentials, take on average",
-            two_mean.subs(g, 0),
+            upright(two_mean.subs(g, 0), {p: 0.5, nu1: 1, nu2: 1}),
         ),
     ),
     formulas={

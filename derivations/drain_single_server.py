@@ -14,7 +14,7 @@ import sympy as sp
 
 import qtheory as qt
 from derivations import drain_exponential as many
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 from qtheory.stations.mg1 import mg1_wait_moments
 
 lam, m, m2, m3, mu, s, t, d, dt = sp.symbols("lambda m m_2 m_3 mu s t d epsilon", positive=True)
@@ -31,13 +31,15 @@ balance = sp.diff(later, dt).subs(dt, 0)
 series = 1 - m * s + m2 * s**2 / 2 - m3 * s**3 / 6
 (found_empty,) = sp.solve(sp.limit(transform.subs(beta, series), s, 0) - 1, empty)
 expanded = sp.series(transform.subs({beta: series, empty: found_empty}), s, 0, 3).removeO()
-mean = sp.factor(-expanded.coeff(s, 1))
-square = sp.factor(2 * expanded.coeff(s, 2))
+typical = {lam: 0.5, m: 1, m2: 2, m3: 6, rho: 0.5, residual: 0.5}
+mean = upright(sp.factor(-expanded.coeff(s, 1)), typical)
+square = upright(sp.factor(2 * expanded.coeff(s, 2)), typical)
 variance = sp.factor(square - mean**2)
 known = transform.subs(empty, found_empty)
 
 # A geometric number of residual services: r = (1 − β)/(ms).
 geometric = sp.factor(sp.simplify(known.subs(beta, 1 - m * s * residual)).subs(lam, rho / m))
+geometric = upright(geometric, typical)
 heavy = sp.limit(known.subs(beta, series).subs(lam, rho / m).subs(s, s * (1 - rho)), rho, 1)
 
 
@@ -185,7 +187,10 @@ DERIVATION = Derivation(
     },
     assumptions=(
         "Poisson arrivals; service times independent, of one law; nothing is lost.",
-        "Any order of service that never idles: the workload does not depend on it.",
+        r"""
+        Any order of service that never idles: the workload does not depend on it. It is the wait if first come is first
+        served.
+        """,
     ),
     steps=(
         Step(

@@ -18,7 +18,7 @@ import sympy as sp
 from scipy.optimize import brentq
 
 import qtheory as qt
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 
 N, Q, K = sp.symbols("N Q K", integer=True, positive=True)
 k, j = sp.symbols("k j", integer=True, nonnegative=True)
@@ -34,7 +34,7 @@ done = sp.simplify(1 / (1 - x) - beyond)
 # Compositions of Q, all equally likely: that of which a part is k, for k + 1 over for k; Q for the loss ε, N large.
 ways = sp.binomial(Q + N - 1, N - 1)
 with_part = ways.subs({N: N - 1, Q: Q - k}, simultaneous=True)
-following = sp.factor(sp.combsimp(with_part.subs(k, k + 1) / with_part))
+following = upright(sp.factor(sp.combsimp(with_part.subs(k, k + 1) / with_part)), {N: 4, Q: 4, k: 1})
 needed = (N - 1) * (1 - epsilon) / epsilon
 ratio = sp.limit(following.subs(Q, needed), N, sp.oo)
 idle = sp.factor(sp.simplify(sp.combsimp(with_part.subs(k, 0) / ways).subs(Q, needed)))
@@ -48,9 +48,10 @@ late = (1 - epsilon) * (factor_limit ** (N - 1)).subs(y, epsilon * mu * t / (N -
 with_many = sp.limit(late.subs(N, K + 1), K, sp.oo)
 
 # All disks: P(T > D) <= N P(T_1 > D), which is to be 1 − p.
-part_late = sp.solve(sp.Eq(N * (1 - epsilon) * (1 - y) ** (N - 1), 1 - p), y)[0]
-budget = sp.solve(sp.Eq(part_late, epsilon * mu * D / (N - 1)), D)[0]
-disks = sp.solve(sp.Eq(N * with_many.subs(t, D), 1 - p), N)[0]
+chance = sp.Symbol("chance", positive=True)
+part_late = sp.solve(sp.Eq((1 - y) ** (N - 1), chance), y)[0].subs(chance, (1 - p) / (N * (1 - epsilon)))
+budget = sp.solve(sp.Eq(g, epsilon * mu * D / (N - 1)), D)[0].subs(g, part_late)
+disks = upright(sp.solve(sp.Eq(N * with_many.subs(t, D), 1 - p), N)[0], {p: 0.5, epsilon: 0.5})
 
 # One slot a disk: no device idles, and one service each is drained.
 shared_cdf = (1 - sp.exp(-mu * t)) ** N
@@ -157,8 +158,8 @@ DERIVATION = Derivation(
     statement=r"""
         Let $N$ saturated disks, each with a device of one server of rate $\mu$, share one line for $Q$ slots, and let
         what waits for a slot stay in the rings. At the least $Q$ that loses at most $\varepsilon$ of the throughput, a
-        drain keeps within $D$ with probability $p$ if
-        $D\ge\frac{N-1}{\varepsilon\mu}[1-(\frac{1-p}{N(1-\varepsilon)})^{1/(N-1)}]$, for many disks
+        drain keeps within $D$ with probability $p$ if $D$ is about
+        $\frac{N-1}{\varepsilon\mu}[1-(\frac{1-p}{N(1-\varepsilon)})^{1/(N-1)}]$ or more, for many disks
         $\log(N(1-\varepsilon)/(1-p))/(\varepsilon\mu)$: a budget allows about $(1-p)e^{\varepsilon\mu D}$ disks, beyond
         which no constant $Q$ serves both. \emph{With one slot for each disk nothing is lost, and the time scale is
         $1/\mu$}, not $1/(\varepsilon\mu)$.

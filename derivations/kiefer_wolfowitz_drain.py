@@ -275,6 +275,8 @@ DERIVATION = Derivation(
     formulas={"inserted": inserted, "drain": drain, "density": density, "all_busy": all_busy},
     checks=(
         Check(r"$V_1+S$ is put in order, wherever it falls among up to 5 workloads.", in_order),
+        Check(r"The density has the integrals stated, for $c\le3$.", masses),
+        Check(r"It solves its forward equation, for $c\le3$ and every number busy.", forward),
         Check(r"An arrival leaves $V_c-V_1$ at most the larger of it and $S$, among up to 5 workloads.", spread),
         Check(
             r"$V_1$ and $V_c$ are wait and last completion by the definition of first come, first served, in every "
@@ -282,8 +284,6 @@ DERIVATION = Derivation(
             r"$c\le3$.",
             exhaustively,
         ),
-        Check(r"The density solves its forward equation, for $c\le3$ and every number busy.", forward),
-        Check(r"Its integrals are those stated, for $c\le3$.", masses),
         Check("The simulator's waits and drains are those of the recursion.", simulator, CLOSE),
         Check(r"P(all servers busy) is the library's Erlang C.", delayed, CLOSE),
     ),

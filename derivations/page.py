@@ -28,7 +28,9 @@ def page(derivation: Derivation, outcomes: Sequence[Outcome]) -> str:
     lines += [r"\paragraph{Derivation}"]
     for step in derivation.steps:
         lines += [cleandoc(step.text)]
-        if step.math:
+        if not step.math:
+            lines += [""]
+        else:
             lines += [r"\begin{gather*}", " \\\\\n".join(map(_shown, step.math)), r"\end{gather*}"]
     found = [f"{cleandoc(outcome.check.claim)} ({_powers(str(outcome))}.)" for outcome in outcomes]
     lines += [r"\paragraph{Checks}", *_items(found)]

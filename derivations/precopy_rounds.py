@@ -15,7 +15,7 @@ import sympy as sp
 from sympy.concrete.gosper import gosper_sum
 
 import qtheory as qt
-from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative, upright
 
 k, n = sp.symbols("k n", integer=True, nonnegative=True)
 r, L, V, d, B, u = sp.symbols("r L V d B u", positive=True)
@@ -31,14 +31,17 @@ total = first + gosper_sum(duration, (k, 0, n - 1))
 stop, last = total.subs(n, rounds), duration.subs(k, rounds)
 
 # Whatever the rounding: the sum in terms of what is left, and with θ_2 = rθ_1.
-conserved = sp.factor(sp.simplify(total.subs(r**n, left / second)))
-near = sp.factor(sp.simplify(conserved.subs(second, r * first)))
+typical = {r: 0.5, first: 4, second: 2, left: 1, L: 1, V: 4, B: 1, d: 0.5}
+conserved = upright(sp.factor(sp.simplify(total.subs(r**n, left / second))), typical)
+near = upright(sp.factor(sp.simplify(conserved.subs(second, r * first))), typical)
 width = sp.factor(sp.simplify(near.subs(left, r * L) - near.subs(left, L)))
 
 # Elasticities of the stop, with L left, in the dirty rate d and the bandwidth B; and its relative variance.
-of_rates = sp.factor(near.subs({left: L, first: V / B, r: d / B}))
+of_rates = upright(sp.factor(near.subs({left: L, first: V / B, r: d / B})), typical)
 by_dirty, by_band = (sp.simplify(x * sp.diff(sp.log(of_rates), x)) for x in (d, B))
-by_dirty, by_band = (sp.apart(sp.simplify(one.subs({V: first * B}).subs(d, r * B)), r) for one in (by_dirty, by_band))
+by_dirty, by_band = (one.subs(V, first * B).subs(d, r * B) for one in (by_dirty, by_band))
+by_dirty = upright(sp.factor(by_dirty), typical)
+by_band = sp.Add(*(upright(term, typical) for term in sp.Add.make_args(sp.apart(sp.simplify(by_band), r))))
 relative_variance = (by_dirty * spread_d) ** 2 + (by_band * spread_b) ** 2
 
 # The last round's fraction of L is r^u with u uniform, where the number of rounds is a matter of chance.
@@ -52,6 +55,7 @@ def geometric(of: Derivation) -> Iterator[sp.Expr]:
         durations = [first, *(second * r**i for i in range(few))]
         yield sp.cancel(total.subs(n, few) - sum(durations))
         yield sp.cancel(conserved.subs(left, second * r**few) - sum(durations))
+        yield sp.cancel(of["near"].subs(left, r ** (few + 1) * first) - sum(durations).subs(second, r * first))
     # derivatives by a relative error u of each rate
     by_error = [sp.diff(sp.log(of_rates.subs(x, x * (1 + u))), u).subs(u, 0) for x in (d, B)]
     variance = (by_error[0] * spread_d) ** 2 + (by_error[1] * spread_b) ** 2
@@ -66,7 +70,8 @@ def drawn(rng: random.Random) -> tuple[qt.Precopy, float]:
     band, ratio = rng.uniform(1e8, 1e10), rng.uniform(0.05, 0.98)
     ram = rng.uniform(0.1, 200.0) * band
     kept = rng.choice((None, rng.uniform(0.05, 1.0) * ram))
-    return qt.Precopy(ram, ratio * band, band, working_set=kept), rng.uniform(0.01, 0.09)
+    certain = {"dirty_rate_cv": 0.0, "bandwidth_cv": 0.0}
+    return qt.Precopy(ram, ratio * band, band, working_set=kept, **certain), rng.uniform(0.01, 0.09)
 
 
 def rounds_and_stop(of: Derivation) -> Iterator[float]:
