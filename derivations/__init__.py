@@ -25,7 +25,7 @@ NAMES = (
     "bandwidth_delay",
     # Service that is not exponential
     "general_service",
-    # Drain
+    # How long a drain takes
     "kiefer_wolfowitz_drain",
     "drain_exponential",
     "drain_infinite_servers",
@@ -33,13 +33,16 @@ NAMES = (
     "drain_phase_type",
     "drain_constant_service",
     "drain_bounds",
+    # Limits, and what they do to it
     "drain_depth_limit",
     "limit_lead",
     "fluid_limit",
     "feasible_disks",
     "drain_rate_limit",
+    # When the stop comes, and how to approach it
     "precopy_rounds",
     "optimal_admission",
+    "hindsight_bound",
 )
 """Files of this directory, in the order in which their results build on each other."""
 

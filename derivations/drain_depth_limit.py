@@ -35,7 +35,7 @@ longer = sp.factor(sp.simplify((1 - f * r / (r + s)) / s - (1 - f) / s))
 within = (1 - sp.exp(-mu * D)) ** q
 log_of_one = sp.Symbol("log_of_one")
 free_depth = sp.solve(sp.log(p) - q * log_of_one, q)[0].subs(log_of_one, sp.log(1 - sp.exp(-mu * D)))
-least_budget = sp.solve(sp.Eq(within.subs(q, 1), p), D)[0]
+least_budget = sp.solve(sp.Eq(sp.exp(-mu * D), r), D)[0].subs(r, 1 - p)
 
 # Beyond c: mean and z standard deviations are D; w wait.
 mean, spread = w / (c * mu) + H / mu, w / (c * mu) ** 2 + H2 / mu**2
@@ -161,7 +161,7 @@ DERIVATION = Derivation(
         guests $\lfloor\log p/\log(1-e^{-\mu D})\rfloor$ while that is at most $c$, none at all for $D<-\log(1-p)/\mu$,
         and for lines much longer than $c^2$, with $D'=D-(z^2-1)/(3c\mu)$ and the normal quantile $z$ at $p$, about
         $c+c\mu D'-cH_c+z^2/2-z\sqrt{c\mu D'-cH_c+c^2H_c^{(2)}+z^2/4}$: \emph{$c\mu$ more for each second, less a square
-        root}. A depth beyond $c(1+\delta/S)$ buys no throughput.
+        root}. To lose no more than $\varepsilon$ of the throughput it must be at least $(1-\varepsilon)c(1+\delta/S)$.
     """,
     symbols={
         q: "requests taken at most",
@@ -230,8 +230,9 @@ DERIVATION = Derivation(
         Step(
             r"""
             A request holds its slot for $S+\delta$, so with $q$ slots the throughput is at most $q/(S+\delta)$
-            (Little), and at most $c/S$. A loss of at most $\varepsilon$ of the latter needs, and with $\varepsilon=0$
-            that is $c+X\delta$ at $X=c/S$, the bandwidth-delay product,
+            (Little), and at most $c/S$; section~\ref{derivation:bandwidth_delay} has how near to that it comes. A loss
+            of at most $\varepsilon$ of the latter needs, and with $\varepsilon=0$ that is $c+X\delta$ at $X=c/S$, the
+            bandwidth-delay product,
             """,
             sp.Eq(q, enough),
             sp.Eq(sp.Symbol("q") - c - c / S * delta, turnaround),

@@ -7,6 +7,7 @@ bucket's queue, and are pending. A stop drains the disks one by one, and lifts t
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections.abc import Iterator
 
@@ -99,6 +100,49 @@ def whole_requests(_: Derivation) -> Iterator[float]:
         yield relative(found.mean, each * float(by_definition(requests, disks, servers, sp.Integer(passing))))
 
 
+def together(requests: int, disks: int, servers: int, rate: float, rng: random.Random) -> tuple[float, float]:
+    """A stop of disks that share a device with constant service of 1, event by event, and the work at the stop."""
+    free, ends = [-50.0] * servers, [[0.0] for _ in range(disks)]
+    due = [-50.0 + rng.random() / rate for _ in range(disks)]
+
+    def serve(passing: list[tuple[float, int]]) -> None:
+        for at, disk in sorted(passing):
+            ends[disk].append(max(at, heapq.heappop(free)) + 1.0)
+            heapq.heappush(free, ends[disk][-1])
+
+    def passed(until: float, which: range, left: list[int]) -> list[tuple[float, int]]:
+        found = []
+        for disk in which:
+            while due[disk] < until and left[disk] > 0:
+                found.append((due[disk], disk))
+                due[disk] += 1.0 / rate
+                left[disk] -= 1
+        return found
+
+    serve(passed(0.0, range(disks), [10**9] * disks))
+    outstanding = [one for disk in ends for one in disk if one > 0.0]
+    left = [requests - sum(one > 0.0 for one in disk) for disk in ends]
+    work = sum(min(one, 1.0) for one in outstanding) + sum(left)
+    now = 0.0
+    for disk in range(disks):
+        serve([(now, disk)] * left[disk])
+        now = max(now, *ends[disk])
+        serve(passed(now, range(disk + 1, disks), left))
+    return now, work
+
+
+def shared(_: Derivation) -> Iterator[float]:
+    """How far the stop is outside of its bounds by the work, before a shared device."""
+    rng = random.Random(SEED)
+    for _case in range(60):
+        disks, servers = rng.randint(1, 8), rng.randint(1, 12)
+        requests = rng.randint(servers, 100)
+        rate = rng.uniform(0.05, 0.95) * servers / disks
+        stop_at, work = together(requests, disks, servers, rate, rng)
+        most = work / servers + disks * (1.0 - 1.0 / servers)
+        yield max(work / servers - stop_at, stop_at - most, 0.0)
+
+
 def on_a_grid(of: Derivation) -> Iterator[float]:
     """Exponential service: the solver's mean, which is on a grid."""
     stop_of = of.lambdified("stop", M, N, r, rho, b)
@@ -119,7 +163,8 @@ DERIVATION = Derivation(
         to $r$ requests a second each, $\rho=rS/c<1$, by a bucket behind the pop. A stop that drains them one after
         another, each released when its turn comes, takes $\frac Mr(1-(1-\rho)^N)$, and rounding adds between 0 and $S$
         a turn. Without a limit it takes $MS/c$: \emph{the limit makes the stop longer, by the factor
-        $(1-(1-\rho)^N)/\rho$, between 1 and $N$, and the more the lower it is}.
+        $(1-(1-\rho)^N)/\rho$, between 1 and $N$, and the more the lower it is}. Before a device that all disks share it
+        makes the stop longer by less than a service a disk.
     """,
     symbols={
         M: "requests that each disk keeps outstanding",
@@ -186,6 +231,15 @@ DERIVATION = Derivation(
             """,
             sp.Eq(b, exponential),
         ),
+        Step(
+            r"""
+            \emph{One device for all disks.} While the request that ends a turn waits no server is idle, so that a turn
+            leaves servers idle for no more than $c-1$ times the service $S_i$ of that request. All pending work $W$ is
+            done between the stop and the end of the last turn, and so it ends between $W/c$ and $W/c+(1-1/c)\sum_iS_i$.
+            Without the limit the same $W$ is pending, and the stop takes between $W/c$ and $W/c+(1-1/c)\max_iS_i$:
+            before a shared device the limit neither bounds the stop nor lengthens it by more than a service a disk.
+            """
+        ),
     ),
     formulas={"stop": stop, "ratio": ratio},
     checks=(
@@ -194,6 +248,7 @@ DERIVATION = Derivation(
         Check(r"Turn by turn, with whole requests and services, the stop is within the bounds.", bounds),
         Check("Where nothing is rounded the stop is the solver's.", whole_services, CLOSE),
         Check("Where $rS$ is whole the stop, turn by turn, is the solver's.", whole_requests, CLOSE),
+        Check("Before a shared device stops, event by event, are within the bounds by the work.", shared, 1e-9),
         Check("For exponential service the mean is the solver's, which is on a grid.", on_a_grid, 1e-4),
     ),
 )

@@ -26,15 +26,16 @@ mu, t, D, epsilon, p, x, g = sp.symbols("mu t D varepsilon p x g", positive=True
 y = sp.Symbol("y", positive=True)
 
 # Σ_k x^k P(k services last beyond t): that many do if no more than j < k of them could end by t, j Poisson.
-tail = sp.factor(sp.solve(sp.Eq(g, x ** (j + 1) + x * g), g)[0])
+typical = {x: 0.5, mu: 1.0, t: 1.0, N: 4, Q: 4, k: 1, p: 0.5, epsilon: 0.5}
+tail = upright(sp.factor(sp.solve(sp.Eq(g, x ** (j + 1) + x * g), g)[0]), typical)
 ended = sp.exp(-mu * t) * (mu * t) ** j / sp.factorial(j)
-beyond = sp.simplify(sp.summation(sp.powsimp(ended * tail), (j, 0, sp.oo)))
-done = sp.simplify(1 / (1 - x) - beyond)
+beyond = upright(sp.simplify(sp.summation(sp.powsimp(ended * tail), (j, 0, sp.oo))), typical)
+done = upright(sp.simplify(1 / (1 - x) - beyond), typical)
 
 # Compositions of Q, all equally likely: that of which a part is k, for k + 1 over for k; Q for the loss ε, N large.
 ways = sp.binomial(Q + N - 1, N - 1)
 with_part = ways.subs({N: N - 1, Q: Q - k}, simultaneous=True)
-following = upright(sp.factor(sp.combsimp(with_part.subs(k, k + 1) / with_part)), {N: 4, Q: 4, k: 1})
+following = upright(sp.factor(sp.combsimp(with_part.subs(k, k + 1) / with_part)), typical)
 needed = (N - 1) * (1 - epsilon) / epsilon
 ratio = sp.limit(following.subs(Q, needed), N, sp.oo)
 idle = sp.factor(sp.simplify(sp.combsimp(with_part.subs(k, 0) / ways).subs(Q, needed)))
@@ -51,11 +52,11 @@ with_many = sp.limit(late.subs(N, K + 1), K, sp.oo)
 chance = sp.Symbol("chance", positive=True)
 part_late = sp.solve(sp.Eq((1 - y) ** (N - 1), chance), y)[0].subs(chance, (1 - p) / (N * (1 - epsilon)))
 budget = sp.solve(sp.Eq(g, epsilon * mu * D / (N - 1)), D)[0].subs(g, part_late)
-disks = upright(sp.solve(sp.Eq(N * with_many.subs(t, D), 1 - p), N)[0], {p: 0.5, epsilon: 0.5})
+disks = upright(sp.solve(sp.Eq(N * with_many.subs(t, D), 1 - p), N)[0], typical)
 
 # One slot a disk: no device idles, and one service each is drained.
 shared_cdf = (1 - sp.exp(-mu * t)) ** N
-shared_budget = sp.solve(sp.Eq(1 - sp.exp(-mu * D), p ** (1 / N)), D)[0]
+shared_budget = sp.solve(sp.Eq(sp.exp(-mu * D), g), D)[0].subs(g, 1 - p ** (1 / N))
 
 
 def coefficients(of: Derivation) -> Iterator[sp.Expr]:
@@ -204,7 +205,7 @@ DERIVATION = Derivation(
             $Q=(N-1)(1-\varepsilon)/\varepsilon$, and is 0 with probability
             """,
             following,
-            sp.Eq(sp.Symbol(r"\lim_{N\to\infty}"), ratio),
+            sp.Eq(sp.Limit(following, N, sp.oo), ratio, evaluate=False),
             idle,
         ),
         Step(

@@ -17,6 +17,7 @@ import sympy as sp
 import qtheory as qt
 from derivations import drain_exponential as of_number
 from derivations.derivation import CLOSE, SEED, Check, Derivation, Step, relative
+from qtheory.drain import limited as limited_engine
 
 K, q, c = sp.symbols("K q c", integer=True, positive=True)
 j = sp.Symbol("j", integer=True, nonnegative=True)
@@ -37,6 +38,9 @@ mean = limited + excess.subs(x, c * mu * tau) / (c * mu)
 root = max(sp.solve(sp.Eq(x**2 - z * x, K), x), key=lambda one: one.subs({z: 1, K: 1}))
 lead = sp.expand(root**2) / (c * mu)
 fall = sp.simplify(sp.diff(excess, x))
+
+# A limit below c holds servers idle: completions per second that it costs.
+lost = sp.factor(c * mu - sp.Min(q, c) * mu)
 
 
 def sums(of: Derivation) -> Iterator[sp.Expr]:
@@ -84,6 +88,17 @@ def solver(of: Derivation) -> Iterator[float]:
         found = qt.drain_time(engine, qt.DepthSchedule([(-before, limit)]))
         yield relative(found.mean, float(mean_of(taken - limit, limit, servers, rate, before)))
         yield relative(found.sf(budget), overrun(servers, taken, limit, rate, before, budget)[0])
+
+
+def throughput(of: Derivation) -> Iterator[float]:
+    """What the solver loses under the limit."""
+    rng = random.Random(SEED)
+    lost_of = of.lambdified("lost", q, c, mu)
+    for _ in range(6):
+        servers, limit, rate = rng.randint(2, 20), rng.randint(1, 25), rng.uniform(1.0, 1e3)
+        engine = qt.Engine([qt.Disk(qt.Closed(40), buffer=40)], qt.Device(servers, qt.Exponential(1 / rate)))
+        held = qt.solve(limited_engine(engine, qt.DepthLimit(limit))).throughput
+        yield relative(qt.solve(engine).throughput - held, float(lost_of(limit, servers, rate)))
 
 
 def enough(of: Derivation) -> Iterator[float]:
@@ -150,11 +165,20 @@ DERIVATION = Derivation(
             sp.Eq(sp.sqrt(x), root),
             sp.Eq(tau, lead),
         ),
+        Step(
+            r"""
+            If the moment of the stop is not known, the limit must begin so long before the earliest, and holds for
+            longer. With $q\ge c$ that costs nothing. A limit below $c$, such as one request at a time, costs each
+            second that it holds, requests
+            """,
+            lost,
+        ),
     ),
-    formulas={"mean": mean, "lead": lead},
+    formulas={"mean": mean, "lead": lead, "lost": lost},
     checks=(
         Check(r"The mean excess, term by term for $K\le5$, its limits and how it falls; and the lead.", sums),
         Check("Mean and law are the solver's, for a limit that begins so long before the stop.", solver, CLOSE),
+        Check("A limit costs so much of the solver's throughput, below $c$ and not below.", throughput, CLOSE),
         Check(r"With the lead $P(T>D)$ is at most $P(T_q>D)+\delta$, in the cases tried.", enough, 1e-9),
     ),
 )

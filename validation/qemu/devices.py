@@ -97,11 +97,13 @@ def _delays(cell: Cell, work: Path, folder: Path) -> Iterator[list[dict[str, Any
 @contextmanager
 def _pools(cell: Cell, work: Path, folder: Path) -> Iterator[list[dict[str, Any]]]:
     """nbdkit with a pool for each disk, or with one for all."""
-    command: list[str | Path] = [
-        "--threads", str(NBD_WINDOW), work / "nbd.so", f"size={SIZE}", f"servers={cell.servers or 0}",
-        f"times={folder / 'times'}", f"flush={cell.flush:g}",
+    pools = 1 if cell.shared else cell.disks
+    commands: list[list[str | Path]] = [
+        ["--threads", str(NBD_WINDOW), work / "nbd.so", f"size={SIZE}", f"servers={cell.servers or 0}",
+         f"times={folder / 'times'}", f"part={pool}", f"parts={pools}", f"flush={cell.flush:g}"]
+        for pool in range(pools)
     ]  # fmt: skip
-    with _servers(folder, [command] * (1 if cell.shared else cell.disks)) as drives:
+    with _servers(folder, commands) as drives:
         yield drives * cell.disks if cell.shared else drives
 
 

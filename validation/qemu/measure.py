@@ -33,7 +33,7 @@ from .machine import Event, Machine
 
 DATA = Path(__file__).parent / "data"
 WARM_UP = 2.0
-SECONDS = 15
+SECONDS = 10
 SEED = 20261127
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
@@ -158,10 +158,10 @@ def settle(cell: Cell) -> float:
 
 
 def stops(cell: Cell, running: Machine, rng: random.Random) -> Rows:
-    """The stops, at random moments."""
+    """The stops, at random moments: one in each of as many equal parts of `SPREAD`, in random order."""
     rows = []
-    for number in range(cell.stops):
-        pause = settle(cell) + rng.uniform(0, SPREAD)
+    for number, part in enumerate(rng.sample(range(cell.stops), cell.stops)):
+        pause = settle(cell) + SPREAD * (part + rng.random()) / cell.stops
         began = time.monotonic()
         time.sleep(pause)
         extra: Row = {"lead": "", "completed": ""}

@@ -170,7 +170,7 @@ int main(int argc, char **argv) {
     flush_time = atof(argv[7]);
     pools = calloc(disks, sizeof *pools);
     for (size_t i = 0; i < (shared ? 1 : disks); i++)
-        if (pool_init(&pools[i], atoi(argv[4]), argv[6]) < 0)
+        if (pool_init(&pools[i], atoi(argv[4]), argv[6], i, disks) < 0)
             return failed(argv[6]);
 
     pthread_condattr_t monotonic;

@@ -1,6 +1,6 @@
 /* An nbdkit plugin: a disk of zeros on one pool of servers, which all connections share.
  *
- *     nbdkit nbd.so size=BYTES servers=C times=FILE [flush=SECONDS]
+ *     nbdkit nbd.so size=BYTES servers=C times=FILE [part=K parts=N] [flush=SECONDS]
  *
  * A flush takes its time beside the pool.
  */
@@ -14,7 +14,7 @@
 
 static struct pool pool;
 static int64_t size;
-static unsigned servers;
+static unsigned servers, part, parts = 1;
 static char *times;
 static double flush_time;
 
@@ -23,6 +23,10 @@ static int configure(const char *key, const char *value) {
         return (size = nbdkit_parse_size(value)) < 0 ? -1 : 0;
     if (strcmp(key, "servers") == 0)
         return nbdkit_parse_unsigned("servers", value, &servers);
+    if (strcmp(key, "part") == 0)
+        return nbdkit_parse_unsigned("part", value, &part);
+    if (strcmp(key, "parts") == 0)
+        return nbdkit_parse_unsigned("parts", value, &parts);
     if (strcmp(key, "times") == 0)
         return (times = nbdkit_realpath(value)) ? 0 : -1;
     if (strcmp(key, "flush") == 0) {
@@ -34,15 +38,15 @@ static int configure(const char *key, const char *value) {
 }
 
 static int configured(void) {
-    if (!size || !times) {
-        nbdkit_error("size and times are needed");
+    if (!size || !times || part >= parts) {
+        nbdkit_error("size and times are needed, and a part less than the parts");
         return -1;
     }
     return 0;
 }
 
 static int ready(void) {
-    if (pool_init(&pool, servers, times) == 0)
+    if (pool_init(&pool, servers, times, part, parts) == 0)
         return 0;
     nbdkit_error("%s: %m", times);
     return -1;
