@@ -164,5 +164,9 @@ def measured_stops() -> Figure | None:
         ends = np.array([0.8 * min(values), 1.25 * max(values)])
         ax.plot(ends, ends, color="0.6", linewidth=0.6)
         ax.set(xscale="log", yscale="log", xlabel=f"predicted stop, {title} [ms]", ylabel="measured [ms]")
+        ticks = [tick for tick in (5, 10, 20, 50, 100, 200, 500, 1000) if ends[0] <= tick <= ends[1]]
+        ax.set_xticks(ticks, [str(tick) for tick in ticks])
+        ax.set_yticks(ticks, [str(tick) for tick in ticks])
+        ax.minorticks_off()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=8, handletextpad=0.2)
     return figure
