@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test smoke bench bench-packages benchmark clean
+.PHONY: report test smoke bench bench-packages benchmark paper results clean
 
 # The stamp is renewed when the dependencies change.
 .venv/installed: pyproject.toml
@@ -41,5 +41,16 @@ benchmark: .venv/installed
 	$(BIN)/python -m benchmarks.sizing
 	$(BIN)/python -m benchmarks.traces
 
+# The paper, paper/paper.pdf: derivations checked, a sample of the committed results made again (not with QUICK=1), then
+# TeX, which is installed from Debian where that is possible.
+paper: .venv/installed
+	sh paper/texlive.sh
+	$(BIN)/python -m derivations
+	$(BIN)/python -m paper $(if $(QUICK),--quick)
+
+# All of validation/results anew but the bench: half a day. FIO names the table of fio runs.
+results: .venv/installed
+	$(BIN)/python -m validation $(FIO)
+
 clean:
-	rm -rf .venv report.html
+	rm -rf .venv report.html paper/generated paper/derivations paper/paper.pdf

@@ -1,0 +1,93 @@
+"""The paper says what the results say: numbers have names, references are cited, and stale results are found."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import paper.stale
+from paper.__main__ import SECTIONS, misprints
+from paper.notation import NOTATION, notation
+from paper.numbers import numbers
+from paper.proofread import complaints, typed
+from paper.results import optimal_control, quantile, table
+from paper.tables import tables
+
+SOURCES = "".join(path.read_text(encoding="utf-8") for path in SECTIONS)
+
+
+def test_sections_have_no_typed_numbers() -> None:
+    assert misprints() == []
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (r"It drains for 63\,ms.", ["63"]),
+        (r"It drains for $T=0.063$\,s.", ["0.063"]),
+        (r"A loss of \result{eps} of $1-1/N$.", []),
+        (r"\begin{equation}12.5\end{equation} \citep[Theorem~3.1]{kelly1979reversibility} M/M/1", []),
+        (r"\given{$10^{-12}$}{a test} and 7", ["7"]),
+        ("a\n% 12\n\\[\n10\n\\]\n14", ["14"]),
+    ],
+)
+def test_typed_numbers_are_found(source: str, found: list[str]) -> None:
+    assert [value for _, value in typed(source)] == found
+
+
+def test_typed_numbers_are_found_where_they_are() -> None:
+    assert list(typed("a\n\\[\nx\n\\]\n14")) == [(5, "14")]
+
+
+def test_results_that_sections_use_are_made() -> None:
+    # Which cells of the bench there are, the section on it asks itself (\ifresult).
+    used = {name for name in re.findall(r"\\result\{([^}]*)\}", SOURCES) if not name.startswith("qemu.")}
+    assert used
+    assert used <= set(numbers())
+
+
+def test_tables_that_sections_use_are_made() -> None:
+    assert set(re.findall(r"\\generatedtable\{([^}]*)\}", SOURCES)) == set(tables())
+
+
+def test_references_are_cited_and_citations_have_references() -> None:
+    bibliography = Path(paper.__file__).with_name("references.bib").read_text(encoding="utf-8")
+    entries = re.findall(r"@\w+\{([^,]+),", bibliography)
+    cited = {key for keys in re.findall(r"\\(?:cite[a-z]*|nocite)(?:\[[^]]*\])*\{([^}]*)\}", SOURCES)
+             for key in keys.split(",")}  # fmt: skip
+    assert len(entries) == len(set(entries))
+    assert set(entries) == cited
+
+
+def test_notation_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paper.notation.NOTATION", (NOTATION[0]._replace(name="qtheory:Engine.discs"),))
+    with pytest.raises(NameError, match=r"Engine\.discs"):
+        notation()
+
+
+def test_stale_results_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(paper.stale.shares())
+    assert all(now == committed for _, committed, now in paper.stale.shares())
+    for part in ("drains", "steady_states", "policies"):
+        monkeypatch.setattr(paper.stale, part, lambda: iter(()))
+    row = next(row for row in table("sizing_line_or_shares") if row["requests"] == "256")
+    monkeypatch.setitem(row, "line_slots", "43")
+    assert [line for line in paper.stale.stale() if "line_slots of 4 disks is 43 in validation/results" in line]
+
+
+def test_complaints_of_bibtex_are_found() -> None:
+    assert complaints("", "Warning--I didn't find a database entry for \"x\"\n") != []
+    assert complaints("", "(There was 1 error message)\n") == []
+
+
+def test_optimal_control_is_read_as_printed() -> None:
+    first, *_, last = optimal_control()
+    assert [first[name] for name in ("c", "rho", "D", "optimum", "one at a time")] == [1.0, 0.7, 60.0, 1.46, 1.18]
+    assert (last["c"], last["ramp"], last["q"]) == (32.0, 0.0, 97.0)
+    assert sum(row["optimum"] is None for row in optimal_control()) == 4
+
+
+def test_quantiles_are_values_that_are_there() -> None:
+    assert [quantile([3.0, 1.0, 2.0, 4.0], p) for p in (0.0, 0.25, 0.5, 0.51, 1.0)] == [1.0, 1.0, 2.0, 3.0, 4.0]
