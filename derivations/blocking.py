@@ -1,8 +1,8 @@
 r"""Blocking, throughput and waits, from the product form.
 
-With g_i(x) = Σ_k x^k Π_{j<k} λ_i(j)/k! the series of a disk and G = Π g_i, the total is a birth-death chain whose
-arrival rate is (n+1) G[n+1]/G[n]; blocking is P(n_i = K_i) since Poisson arrivals see time averages (Wolff 1982), and
-waits follow from Little's law. One disk gives the textbook's stations: M/M/1/K, M/M/c/K, Erlang's loss system.
+With g_i(x) = Σ_k x^k Π_{j<k} λ_i(j)/k! the series of a disk and G = Π g_i, the total has the law of a birth-death
+chain with births (n+1) G[n+1]/G[n]; blocking is P(n_i = K_i) since Poisson arrivals see time averages (Wolff 1982),
+and waits follow from Little's law. One disk gives the textbook's stations: M/M/1/K, M/M/c/K, Erlang's loss system.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ DERIVATION = Derivation(
     title="Blocking, throughput and waits",
     statement=r"""
         In the product form let $g_{i,k}=\prod_{j<k}\lambda_i(j)/k!$ and let $G$ be the convolution of $g_1,\dots,g_N$.
-        The total present is a birth--death chain with arrival rates $(n+1)G_{n+1}/G_n$ and departure rates $\mu(n)$,
+        The total present has the law of a birth--death chain with births $(n+1)G_{n+1}/G_n$ and deaths $\mu(n)$,
         given which disk $i$ has $k$ present with probability $g_{i,k}H_{i,n-k}/G_n$, where $H_i$ is the convolution of
         the others. Blocking of an open disk is the probability that its buffer is full.
     """,
@@ -188,8 +188,8 @@ DERIVATION = Derivation(
         Step(
             r"""
             Summed over all $n_i$ with the same total, the product form is $P_n\propto\frac{n!}{\prod_{j\le
-            n}\mu_j}G_n$, the product of the series being the generating function of the sums. Hence the total moves as
-            a chain of births and deaths would, with
+            n}\mu_j}G_n$, the product of the series being the generating function of the sums. Hence the total has
+            the law of a chain of births and deaths with
             """,
             sp.Eq(P[n + 1] / P[n], step, evaluate=False),
         ),

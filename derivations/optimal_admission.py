@@ -161,7 +161,7 @@ DERIVATION = Derivation(
         Requests come at the rate $\lambda$ and are completed at the rate $\mu_n$ with $n$ taken; one turned away costs
         1, and a drain longer than $D$ costs $w$. With $s$ to go until the stop the least expected cost satisfies
         $V_s'(n)=\mu_n(V_s(n-1)-V_s(n))+\lambda\min(V_s(n+1)-V_s(n),1)$, $V_0(n)=w\,P(T_n>D)$, and the best is to take a
-        request where $V_s(n+1)-V_s(n)<1$: all or nothing at each moment. \emph{While $V_0$ is convex and not falling,
+        request where $V_s(n+1)-V_s(n)<1$: all or nothing at each moment. \emph{If $V_0$ is convex and not falling,
         and $\mu_n$ concave and not falling, the best is a limit}: take requests while fewer than $q_s$ are taken.
         $P(T_n>D)$ is convex beyond $c$ where the density of $T_{n+2}$ is past its mode at $D$, and concave before, up
         to $c$ and near 1: there is then a second limit above which nothing is gained by turning more away.

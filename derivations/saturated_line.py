@@ -121,9 +121,11 @@ DERIVATION = Derivation(
             decides $n_i$. Try $\pi=\prod_i 1/\prod_{j\le n_i}\mu_i(j)$. The line is left at rate $\sum_i\mu_i(n_i)$.
             It is entered from every line $h\,l_1\dots l_{L-1}$ by a completion of disk $l_L$, before which disk $h$
             had one less at its device and disk $l_L$ one more: the flow is $\pi\,\mu_h(n_h)$ for each $h$. Summed over
-            $h$ both are equal. There are $L!/\prod_i(K_i-n_i)!$ lines with given numbers, each with the same
-            probability, which is the law stated. For equal single servers its weights are, but for a constant factor,
-            the product over the disks of $K!/(K-n_i)!\,K^{-n_i}$, which is
+            $h$ both are equal. From two slots on all lines communicate, so that $\pi$ is, normalized, the only
+            stationary law; with one the cyclic order is kept for ever, and the numbers have the same law in any. There
+            are $L!/\prod_i(K_i-n_i)!$ lines with given numbers, each with the same probability, which is the law
+            stated. For equal single servers its weights are, but for a constant factor, the product over the disks of
+            $K!/(K-n_i)!\,K^{-n_i}$, which is
             """,
             weight,
         ),

@@ -275,6 +275,8 @@ def traces() -> Iterator[Named]:
         where = {**one, "servers": servers, "utilization": "0.5"}
         ratio = cell("map_fit", "replayed", **where) / cell("map_fit", "poisson", **where)
         yield f"trace.financial.{servers}", number(ratio)
+    burstiest = {**one, "trace": "hplajw", "servers": "4", "utilization": "0.5"}
+    yield "trace.hplajw.fitted", percent(cell("map_fit", "map", **burstiest) / cell("map_fit", "replayed", **burstiest))
     held = [row for row in rows("map_fit", part="held out") if row["service"] == "exponential"]
     yield "trace.held.cases", number(len(held))
     yield "trace.held.inside", number(sum(row["inside"] == "1" for row in held))
