@@ -28,6 +28,7 @@ NOTATION = (
     Symbol("K_i", "buffer: requests that disk $i$ may have in the system", "", "qtheory:Disk.buffer"),
     Symbol(r"\lambda_i(k)", "rate at which disk $i$ sends, $k$ requests present", "1/s", "qtheory:Disk.arrivals"),
     Symbol("Q", "queue length: requests submitted to the devices at once", "", "qtheory:Engine.queue_length"),
+    Symbol("q_i", "share of disk $i$, where slots are divided", "", "qtheory:Engine.shares"),
     Symbol("c", "servers: requests that a device serves at once", "", "qtheory:Device.servers"),
     Symbol("S,\\ F", "service time of one request, and its law", "s", "qtheory:Device.service"),
     Symbol(r"\mu(n)", "rate at which a device completes requests, $n$ present", "1/s", "qtheory:Device.rates"),
