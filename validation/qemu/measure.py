@@ -238,8 +238,11 @@ def _migration(cell: Cell, source: Machine, target: Machine, way: Path) -> Row:
     if not ready:
         raise BenchError("QEMU's log does not show the switchover (its trace events are not those known)")
     seen = parts(ready[-1], log)
-    if target.execute("query-status")["status"] != "running":
-        raise BenchError("the guest does not run after its migration")
+    deadline = time.monotonic() + 10  # the target goes on a little after the source has ended
+    while (status := target.execute("query-status")["status"]) != "running":
+        if time.monotonic() > deadline:
+            raise BenchError(f"the guest does not run 10 s after its migration, it is {status}")
+        time.sleep(0.05)
     return {
         "downtime": state["downtime"] / 1000, "total": state["total-time"] / 1000,
         "vcpus": seen["vcpus"], "disks": seen["disks"], "flush": seen["flush"], "lead": lead,
