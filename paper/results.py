@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from functools import cache
 from pathlib import Path
 
-RESULTS = Path(__file__).parents[1] / "validation" / "results"
+from validation.tables import RESULTS, read
+
 GENERATED = Path(__file__).parent / "generated"
 
 Row = dict[str, str]
@@ -18,10 +18,7 @@ Row = dict[str, str]
 def table(name: str) -> list[Row]:
     """The rows of a table in validation/results; none if it has not been made yet."""
     path = RESULTS / f"{name}.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read(path) if path.exists() else []
 
 
 def rows(name: str, **where: str) -> list[Row]:

@@ -19,12 +19,11 @@ or than guests that never wait would ask for.
 
 from __future__ import annotations
 
-import csv
-import math
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,14 +36,12 @@ from qtheory.result import Estimate
 from qtheory.solve import fitted_service
 from qtheory.solve.conservation import BEYOND
 from validation.phase_type import compare
+from validation.tables import arguments, grown, read
 
 CELLS, MORE, SEED = 192, 32, 7
 REQUESTS = 4_000_000
 RESOLVED = 0.01
 """Half-widths above this part of the value say little about an error."""
-IN_STEP = 0.99
-"""Utilization from which on constant services keep their order for as long as is simulated: when a drain ends, and
-which waits are long, depends on how they began."""
 LEAST = 0.05
 """Mean drain, in service times, above which errors are looked at."""
 RESULTS = Path(__file__).with_name("results") / "closed_guests.csv"
@@ -103,7 +100,9 @@ def rows(cell: Cell, seed: int) -> Iterator[list[str]]:
         found.append(("drain.mean", drain.mean, run.drain.mean))
         found.append(("drain.quantile", drain.quantile(0.99), run.drain.quantile(0.99)))
     found.append(("most", state.throughput, Estimate(limit(cell.engine), 0.0)))
-    if cell.law == "constant" and run.utilization.value > IN_STEP:
+    law = cell.engine.devices[0].service
+    if law is not None and fitted_service.in_step(law, run.utilization.value):
+        # for as long as is simulated: when a drain ends, and which waits are long, depends on how they began
         found = [one for one in found if not one[0].startswith("drain") and not one[0].endswith("quantile")]
     for quantity, answer, truth in found:
         numbers = (answer, truth.value, truth.half_width, answer / truth.value - 1.0)
@@ -144,24 +143,14 @@ def report(found: list[dict[str, str]]) -> bool:
 
 def main() -> None:
     """Do the cells that are not done, for so long; then report."""
-    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else math.inf
-    path = Path(sys.argv[2]) if len(sys.argv) > 2 else RESULTS
-    if not path.exists():
-        path.write_text(COLUMNS + "\n", encoding="utf-8")
-    with path.open(newline="", encoding="utf-8") as file:
-        done = {row["cell"] for row in csv.DictReader(file)}
-    until = time.monotonic() + 60.0 * minutes
-    for i, cell in enumerate(cells()):
-        if cell.name in done or time.monotonic() > until:
-            continue
-        new = list(rows(cell, seed=2000 + i))
-        with path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(new)
+    minutes, path = arguments(RESULTS)
+    todo = ((cell.name, partial(rows, cell, seed=2000 + i)) for i, cell in enumerate(cells()))
+    for new in grown(path, COLUMNS, todo, minutes):
         errors = " ".join(f"{row[4]} {float(row[8]):+.2%}" for row in new if row[4] in ("throughput", "mean_wait"))
-        print(f"{cell.name:50} {new[0][1]:9} {new[0][3]:15} {new[0][9]:>5} s {errors}", flush=True)
-    with path.open(newline="", encoding="utf-8") as file:
-        if not report(list(csv.DictReader(file))):
-            sys.exit(1)
+        name, kind, _, method, *_, seconds = new[0]
+        print(f"{name:50} {kind:9} {method:15} {seconds:>5} s {errors}", flush=True)
+    if not report(read(path)):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from typing import Any
 
 import qtheory as qt
 from qtheory.drain import limited
+from validation.tables import read
 
 RESULTS = Path(__file__).parent / "results" / "drain.csv"
 STOPS = 100_000
@@ -200,8 +201,7 @@ def main() -> None:
     until = time.monotonic() + 60.0 * (float(sys.argv[1]) if len(sys.argv) > 1 else math.inf)
     if not RESULTS.exists():
         RESULTS.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
-    with RESULTS.open(newline="", encoding="utf-8") as file:
-        done = {(row["kind"], row["law"], row["cell"]) for row in csv.DictReader(file)}
+    done = {(row["kind"], row["law"], row["cell"]) for row in read(RESULTS)}
     for cell in cells():
         if cell[:3] in done or time.monotonic() > until:
             continue
@@ -217,9 +217,7 @@ def main() -> None:
             row["simulated_quantile"],
             flush=True,
         )
-    with RESULTS.open(newline="", encoding="utf-8") as file:
-        honest = report(list(csv.DictReader(file)))
-    if not honest:
+    if not report(read(RESULTS)):
         print("exceeds what the package states", file=sys.stderr)
         sys.exit(1)
 

@@ -16,13 +16,12 @@ half-width is below 1 % of the value, are what `qtheory.solve.phase_type.MEASURE
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -35,6 +34,7 @@ from qtheory.result import Estimate
 from qtheory.simulate.simulation import Simulation
 from qtheory.solve.phase_type import LEAST, MEASURED, PLAIN
 from qtheory.solve.steady_state import SteadyState
+from validation.tables import arguments, grown, read
 
 CELLS = 96
 SEED = 1
@@ -202,29 +202,18 @@ def rows(label: str, engine: qt.Engine, seed: int) -> Iterator[list[str]]:
 
 def main() -> None:
     """Do the cells that are not done, for so long; then print the worst of each split and quantity."""
-    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else math.inf
-    path = Path(sys.argv[2]) if len(sys.argv) > 2 else RESULTS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        path.write_text(COLUMNS + "\n", encoding="utf-8")
-    with path.open(newline="", encoding="utf-8") as file:
-        done = {row["cell"] for row in csv.DictReader(file)}
-    until = time.monotonic() + 60.0 * minutes
-    for i, (label, engine) in enumerate(itertools.chain(cells(), corners(), crowds(), small())):
-        if label in done or time.monotonic() > until:
-            continue
-        new = list(rows(label, engine, seed=100 + i))
-        with path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(new)
+    minutes, path = arguments(RESULTS)
+    every = itertools.chain(cells(), corners(), crowds(), small())
+    todo = ((label, partial(rows, label, engine, seed=100 + i)) for i, (label, engine) in enumerate(every))
+    for new in grown(path, COLUMNS, todo, minutes):
         errors = {row[2]: f"{float(row[6]):+.2%} ± {float(row[5]) / float(row[4]):.2%}" for row in new}
         shown = ("blocking", "mean_wait", "response_quantile")
-        print(f"{label:60} {new[0][1]:11} " + " ".join(f"{n} {errors.get(n, '-')}" for n in shown), flush=True)
+        print(f"{new[0][0]:60} {new[0][1]:11} " + " ".join(f"{n} {errors.get(n, '-')}" for n in shown), flush=True)
     worst: dict[tuple[str, str], tuple[float, str]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            key, width = (row["split"], row["quantity"]), float(row["half_width"]) / float(row["truth"])
-            if width <= RESOLVED:
-                worst[key] = max(worst.get(key, (0.0, "")), (abs(float(row["relative_error"])) + width, row["cell"]))
+    for row in read(path):
+        key, width = (row["split"], row["quantity"]), float(row["half_width"]) / float(row["truth"])
+        if width <= RESOLVED:
+            worst[key] = max(worst.get(key, (0.0, "")), (abs(float(row["relative_error"])) + width, row["cell"]))
     for (split, name), (error, label) in sorted(worst.items()):
         print(f"{split:11} {name:20} {error:.2%}  {label}")
     if any(error > MEASURED[split].get(name, math.inf) for (split, name), (error, _) in worst.items()):

@@ -19,13 +19,13 @@ that is below 95 % of the half that is held out, or below 100 % of the other.
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +36,7 @@ import qtheory as qt
 from qtheory.solve import fitted_service, phase_type
 from qtheory.solve.steady_state import SteadyState
 from validation.phase_type import compare, split_of
+from validation.tables import arguments, grown, read
 
 CELLS, WIDE, SATURATED = 240, 48, 24
 SEED = 4
@@ -197,26 +198,14 @@ def report(found: list[dict[str, str]]) -> bool:
 
 def main() -> None:
     """Do the cells that are not done, for so long; then report."""
-    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else math.inf
-    path = Path(sys.argv[2]) if len(sys.argv) > 2 else RESULTS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        path.write_text(COLUMNS + "\n", encoding="utf-8")
-    with path.open(newline="", encoding="utf-8") as file:
-        done = {row["cell"] for row in csv.DictReader(file)}
-    until = time.monotonic() + 60.0 * minutes
-    for i, cell in enumerate(cells()):
-        if cell.name in done or time.monotonic() > until:
-            continue
-        new = list(rows(cell, seed=1000 + i))
-        with path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(new)
+    minutes, path = arguments(RESULTS)
+    todo = ((cell.name, partial(rows, cell, seed=1000 + i)) for i, cell in enumerate(cells()))
+    for new in grown(path, COLUMNS, todo, minutes):
         errors = {row[7]: f"{float(row[11]):+.2%} ± {float(row[10]) / float(row[9]):.2%}" for row in new}
         shown = " ".join(f"{name} {errors.get(name, '-')}" for name in SHOWN)
-        print(f"{cell.name:60} {new[0][6]:40} {new[0][13]:>5} s {shown}", flush=True)
-    with path.open(newline="", encoding="utf-8") as file:
-        if not report(list(csv.DictReader(file))):
-            sys.exit(1)
+        print(f"{new[0][0]:60} {new[0][6]:40} {new[0][13]:>5} s {shown}", flush=True)
+    if not report(read(path)):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ from qtheory.sizing.closed_forms import one_line
 from qtheory.sizing.optimum import UNSOLVED, least
 from qtheory.sizing.sweep import with_queue_length
 from qtheory.stability import check_stable
+from validation.tables import arguments, read
 
 SERVICE = 1e-3
 SEEDS = 5
@@ -368,8 +369,7 @@ def excess(row: dict[str, str]) -> float:
 
 def main() -> None:
     """Do the rows that are not done, for so long; then report."""
-    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else math.inf
-    path = Path(sys.argv[2]) if len(sys.argv) > 2 else RESULTS
+    minutes, path = arguments(RESULTS)
     if not path.exists():
         path.write_text(COLUMNS + "\n", encoding="utf-8")
     done = {key(row) for row in read(path)}
@@ -388,12 +388,6 @@ def main() -> None:
 def key(row: dict[str, str]) -> Key:
     """Kind, case and question of a row."""
     return row["kind"], row["case"], row["asked"], row["limit"]
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """The rows that are done."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,3 +20,36 @@ def write(name: str, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]
         writer.writeheader()
         writer.writerows(rows)
     return rows
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def arguments(path: Path) -> tuple[float, Path]:
+    """The arguments [MINUTES [PATH]] of a script whose table grows."""
+    return float(sys.argv[1]) if len(sys.argv) > 1 else math.inf, Path(sys.argv[2]) if len(sys.argv) > 2 else path
+
+
+def grown(
+    path: Path, columns: str, cells: Iterable[tuple[str, Callable[[], Iterable[list[str]]]]], minutes: float
+) -> Iterator[list[list[str]]]:
+    """Append the rows of each cell that has none, and yield them, cell by cell, for so many minutes.
+
+    Cells are a name, which stands in the column `cell`, and what makes their rows.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.write_text(columns + "\n", encoding="utf-8")
+    done = {row["cell"] for row in read(path)}
+    until = time.monotonic() + 60.0 * minutes
+    for name, made in cells:
+        if time.monotonic() > until:
+            return
+        if name not in done:
+            new = list(made())
+            with path.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows(new)
+            yield new
