@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from qtheory.traces import read_trace
-from validation.qemu import convert, devices, guest, machine, measure
+from validation.qemu import convert, devices, guest, machine, measure, recordings
 from validation.qemu.cells import CELLS
 from validation.qemu.guest import BenchError, Guest
 
@@ -221,13 +221,13 @@ def test_a_stop_that_the_log_does_not_show():
         measure.parts(1.0, [machine.Event(1.1, "vm_state_notify", "running 0 reason 4 (paused)")])
 
 
-def test_a_cell_measured_again_takes_the_place_of_what_was_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(measure, "DATA", tmp_path)
-    measure.keep("a", {"stops": [{"cell": "a", "took": 1}, {"cell": "a", "took": 2}]})
-    measure.keep("b", {"stops": [{"cell": "b", "took": 3}]})
-    measure.keep("a", {"stops": [{"cell": "a", "took": 4}]})
-    assert measure.read("stops") == [{"cell": "b", "took": "3"}, {"cell": "a", "took": "4"}]
-    assert measure.read("seconds") == []
+def test_a_cell_measured_again_takes_the_place_of_what_was_there(tmp_path):
+    recordings.keep("a", {"stops": [{"cell": "a", "took": 1}, {"cell": "a", "took": 2}]}, tmp_path)
+    recordings.keep("b", {"stops": [{"cell": "b", "took": 3}]}, tmp_path)
+    recordings.keep("a", {"stops": [{"cell": "a", "took": 4}]}, tmp_path)
+    kept = recordings.table("stops", tmp_path)
+    assert [row for rows in kept.values() for row in rows] == [{"cell": "b", "took": "3"}, {"cell": "a", "took": "4"}]
+    assert recordings.table("seconds", tmp_path) == {}
 
 
 # ---------------------------------------------------------------------------------------------------- recorded traces

@@ -77,7 +77,7 @@ def _number(text: str) -> float | None:
 def measured(folder: Path) -> Numbers:
     """What was seen of each cell."""
     found: Numbers = {}
-    stops, seconds, migrations = (_table(name, folder) for name in ("stops", "seconds", "migrations"))
+    stops, seconds, migrations = (recordings.table(name, folder) for name in ("stops", "seconds", "migrations"))
     for name, rows in (stops | migrations).items():
         total = column(rows, "downtime" if name in migrations else "took")
         found[name] = {"stops": len(rows)}
@@ -94,10 +94,6 @@ def measured(folder: Path) -> Numbers:
             found[name]["iops"] = float(requests / column(seconds[name], "elapsed").sum())
             found[name]["response"] = float(column(seconds[name], "response").sum() / requests)
     return found
-
-
-def _table(name: str, folder: Path) -> dict[str, recordings.Rows]:
-    return recordings.table(name, folder) if (folder / f"{name}.csv.gz").exists() else {}
 
 
 def compared(folder: Path, predictions: Numbers) -> list[Row]:
@@ -416,7 +412,7 @@ class Answers:
 def turns(folder: Path) -> dict[str, Column]:
     """When the turn of each disk came [s], medians."""
     found = {}
-    for name, rows in _table("stops", folder).items():
+    for name, rows in recordings.table("stops", folder).items():
         each = [[float(turn) for turn in row["turns"].split(";") if turn] for row in rows]
         if len({len(one) for one in each}) == 1 and each[0]:
             found[name] = np.median(np.array(each), axis=0)

@@ -8,14 +8,11 @@ was there. Nothing is worked out here; that is what `predict` and `compare` are 
 """
 
 import argparse
-import csv
-import gzip
 import json
 import os
 import platform
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -25,13 +22,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import devices, guest, machine
+from . import devices, guest, machine, recordings
 from .cells import CELLS, MIGRATIONS, SMOKE, Cell
 from .cycle import SETTLE, SPREAD, settling
 from .guest import BenchError, Guest
 from .machine import Event, Machine
 
-DATA = Path(__file__).parent / "data"
 WARM_UP = 2.0
 SECONDS = 10
 SEED = 20261127
@@ -220,8 +216,7 @@ def _migration(cell: Cell, source: Machine, target: Machine, way: Path) -> Row:
     lead = ""
     if cell.lead is not None and cell.requests is not None:
         began = time.monotonic()
-        source.ask(limit(cell, cell.requests))
-        source.answer()
+        source.shell(limit(cell, cell.requests))
         lead = f"{time.monotonic() - began:.6f}"
     source.execute("migrate-set-parameters", {"max-bandwidth": 1 << 30})
     source.logged()
@@ -247,28 +242,6 @@ def _migration(cell: Cell, source: Machine, target: Machine, way: Path) -> Row:
         "downtime": state["downtime"] / 1000, "total": state["total-time"] / 1000,
         "vcpus": seen["vcpus"], "disks": seen["disks"], "flush": seen["flush"], "lead": lead,
     }  # fmt: skip
-
-
-def read(table: str) -> list[Row]:
-    """The rows of a table so far."""
-    path = DATA / f"{table}.csv.gz"
-    if not path.exists():
-        return []
-    with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def keep(name: str, rows: Rows) -> None:
-    """Put a cell's rows where those of an earlier run of it were."""
-    for table, new in rows.items():
-        together = [row for row in read(table) if row["cell"] != name] + new
-        path = DATA / f"{table}.csv.gz"
-        with tempfile.TemporaryDirectory(dir=DATA) as scratch:  # an interrupt leaves the old table or the new one
-            fresh = Path(scratch, path.name)
-            with fresh.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
-                lines = [",".join(map(str, line)) for line in (together[0], *(row.values() for row in together))]
-                packed.write(("\n".join(lines) + "\n").encode())
-            fresh.replace(path)
 
 
 def about(system: Guest, accelerator: str, why: str) -> Row:
@@ -302,14 +275,14 @@ def main() -> None:
     elif options.cells:
         chosen = [cell for word in options.cells for cell in _named(word, every)]
     else:
-        have = {row["cell"] for table in ("stops", "migrations") for row in read(table)}
+        have = {name for table in ("stops", "migrations") for name in recordings.table(table)}
         chosen = [cell for cell in every.values() if cell.name not in have]
     with guest.work_folder(options.work_dir.resolve()) as work:
         system = guest.build(work, machine.INIT, programs=[("fio", "fio")])
         devices.build(work)
         accelerator, why = machine.accelerator(system, work)
         print(f"accelerator: {accelerator} ({why})")
-        DATA.mkdir(exist_ok=True)
+        bench = json.dumps(about(system, accelerator, why), indent=1) + "\n"
         for number, cell in enumerate(chosen, 1):
             began = time.monotonic()
             if cell.name in MIGRATIONS:
@@ -317,8 +290,8 @@ def main() -> None:
             else:
                 rows = measure(cell, system, work, accelerator, 2 if options.smoke else SECONDS)
             if not options.smoke:
-                keep(cell.name, rows)
-                (DATA / "bench.json").write_text(json.dumps(about(system, accelerator, why), indent=1) + "\n")
+                recordings.keep(cell.name, rows)
+                (recordings.FOLDER / "bench.json").write_text(bench)
             took = time.monotonic() - began
             print(f"{number}/{len(chosen)} {cell.name}: {summary(rows)}, in {took:.0f} s", flush=True)
 

@@ -70,12 +70,13 @@ class Calibration:
 
 def calibrated(cell: Cell, folder: Path) -> Calibration:
     """Read what a calibration cell has measured, and what the processor's turn is."""
-    seconds, guest, stops = (recordings.table(name, folder)[cell.name] for name in ("seconds", "guest", "stops"))
+    tables = [recordings.table(name, folder) for name in ("seconds", "guest", "stops")]
+    seconds, guest, stops = (table[cell.name] for table in tables)
+    free = tables[0][FREE.name]
 
     def each(rows: recordings.Rows, name: str) -> float:
         return float(column(rows, name).sum() / column(rows, "requests").sum())
 
-    free = recordings.table("seconds", folder)[FREE.name]
     turn = float(column(free, "elapsed").sum() / column(free, "requests").sum()) / FREE.disks
     wake = each(guest, "elapsed") - each(guest, "response") - turn
     path = each(seconds, "response") - cell.service.mean

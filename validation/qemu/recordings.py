@@ -2,7 +2,9 @@
 
 import csv
 import gzip
-import json
+import io
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ Column = NDArray[np.float64]
 
 
 def table(name: str, folder: Path = FOLDER) -> dict[str, Rows]:
-    """The rows of one table, by cell."""
+    """The rows of one table, by cell; none if nothing of it was measured."""
     rows: dict[str, Rows] = {}
+    if not (folder / f"{name}.csv.gz").exists():
+        return rows
     with gzip.open(folder / f"{name}.csv.gz", "rt", newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             rows.setdefault(row["cell"], []).append(row)
@@ -29,7 +33,19 @@ def column(rows: Rows, name: str) -> Column:
     return np.array([float(row[name]) for row in rows])
 
 
-def about(folder: Path = FOLDER) -> dict[str, Any]:
-    """When, where and with which versions it was measured."""
-    found: dict[str, Any] = json.loads((folder / "bench.json").read_text(encoding="utf-8"))
-    return found
+def keep(cell: str, found: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path = FOLDER) -> None:
+    """Put a cell's rows, by table, where those of an earlier run of it were."""
+    folder.mkdir(exist_ok=True)
+    for name, new in found.items():
+        kept = table(name, folder)
+        kept.pop(cell, None)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, new[0], lineterminator="\n")
+        writer.writeheader()
+        for rows in (*kept.values(), new):
+            writer.writerows(rows)
+        path = folder / f"{name}.csv.gz"
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:  # an interrupt leaves the old table or the new one
+            fresh = Path(scratch, path.name)
+            fresh.write_bytes(gzip.compress(text.getvalue().encode(), 9, mtime=0))
+            fresh.replace(path)
