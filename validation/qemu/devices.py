@@ -6,7 +6,7 @@ NBD client has at most 16 requests in flight at a server and keeps the others.
 """
 
 import os
-import time
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -49,10 +49,6 @@ def started(cell: Cell, work: Path, folder: Path, seed: int) -> Iterator[list[di
         yield drives
 
 
-def _nbd(path: Path) -> dict[str, Any]:
-    return {"driver": "nbd", "server": {"type": "unix", "path": str(path)}}
-
-
 def file(path: Path, aio: str | None) -> dict[str, Any]:
     """A raw image as a drive, through one of QEMU's engines and past this machine's cache."""
     return {"driver": "raw", "file": {"driver": "file", "filename": str(path), "aio": aio, "cache": {"direct": True}}}
@@ -67,14 +63,16 @@ def _servers(folder: Path, commands: list[list[str | Path]]) -> Iterator[list[di
         for number, command in enumerate(commands):
             path, errors = folder / f"nbd{number}", folder / f"nbd{number}.errors"
             process = stack.enter_context(guest.child([nbdkit, "-f", "-U", path, *command], errors))
-            deadline = time.monotonic() + 10
-            while not path.exists():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    said = errors.read_text(errors="replace").strip().splitlines()
-                    raise BenchError(f"nbdkit did not start: {said[-1] if said else 'no message'}")
-                time.sleep(0.02)
-            drives.append(_nbd(path))
+            _appear(path, process, errors, "nbdkit did not start")
+            drives.append({"driver": "nbd", "server": {"type": "unix", "path": str(path)}})
         yield drives
+
+
+def _appear(path: Path, process: "subprocess.Popen[bytes]", errors: Path, failed: str) -> None:
+    """Wait for what a process makes."""
+    guest.until(lambda: path.exists() or process.poll() is not None, 10)
+    if not path.exists():
+        raise BenchError(f"{failed}: {guest.last_words(errors.read_text(errors='replace'))}")
 
 
 @contextmanager
@@ -119,12 +117,7 @@ def _files(cell: Cell, work: Path, folder: Path) -> Iterator[list[dict[str, Any]
         folder / "times", f"{cell.flush:g}",
     ]  # fmt: skip
     with guest.child(command, errors) as process:
-        deadline = time.monotonic() + 10
-        while not (mount / "disk0").exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                said = errors.read_text(errors="replace").strip().splitlines()
-                raise BenchError(f"the files did not appear: {said[-1] if said else 'no message'}")
-            time.sleep(0.02)
+        _appear(mount / "disk0", process, errors, "the files did not appear")
         yield [file(mount / f"disk{number}", cell.aio) for number in range(cell.disks)]
 
 

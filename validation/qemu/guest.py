@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,9 +70,27 @@ def run(*command: str | Path, cwd: Path | None = None, stdin: str | None = None)
         capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["no message"]
-        raise BenchError(f"{Path(command[0]).name} failed: {said[-1]}")
+        raise BenchError(f"{Path(command[0]).name} failed: {last_words(done.stderr)}")
     return done.stdout
+
+
+def last_words(said: str, silent: str = "no message") -> str:
+    """The last line that a program has printed, `silent` if it has not.
+
+    >>> last_words("warning\\nno such file\\n\\n"), last_words("")
+    ('no such file', 'no message')
+    """
+    return (said.strip().splitlines() or [silent])[-1].strip()
+
+
+def until(holds: Callable[[], bool], limit: float) -> bool:
+    """Wait until something holds, at most `limit` seconds; whether it does."""
+    deadline = time.monotonic() + limit
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def fetch_kernel(work: Path) -> Path:

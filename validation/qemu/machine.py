@@ -150,7 +150,7 @@ class Machine:
         said = self._kept[: end.start()].decode(errors="replace").strip()
         self._kept = self._kept[end.end() :]
         if end[1] != b"0":
-            reason = said.splitlines()[-1] if said else f"status {end[1].decode()}"
+            reason = guest.last_words(said, f"status {end[1].decode()}")
             raise BenchError(f"a command failed in the guest: {reason}")
         return said
 
@@ -173,8 +173,8 @@ class Machine:
             self.process.wait(1)
         if self.process.poll() is None:
             return what
-        said = self.errors.read_text(errors="replace").strip().splitlines()
-        return f"QEMU stopped with status {self.process.returncode}: {said[-1] if said else what}"
+        said = guest.last_words(self.errors.read_text(errors="replace"), what)
+        return f"QEMU stopped with status {self.process.returncode}: {said}"
 
 
 def version() -> str:
@@ -223,8 +223,8 @@ def _connect(path: Path, process: "subprocess.Popen[bytes]", errors: Path, limit
         except OSError:
             line.close()
         if process.poll() is not None:
-            said = errors.read_text(errors="replace").strip().splitlines()
-            raise BenchError(f"QEMU did not start: {said[-1] if said else f'status {process.returncode}'}")
+            said = guest.last_words(errors.read_text(errors="replace"), f"status {process.returncode}")
+            raise BenchError(f"QEMU did not start: {said}")
         if time.monotonic() > deadline:
             raise BenchError(f"QEMU made no socket within {limit:g} s")
         time.sleep(0.05)
@@ -249,8 +249,8 @@ def started(
     """
     if len(str(folder / "shell")) > LONGEST_SOCKET:
         raise BenchError(f"{folder} is too long a path for a socket (at most {LONGEST_SOCKET} bytes)")
-    if _free_memory() < memory + 128:
-        raise BenchError(f"the guest needs {memory + 128} MiB of memory, {_free_memory()} are free")
+    if (free := _free_memory()) < memory + 128:
+        raise BenchError(f"the guest needs {memory + 128} MiB of memory, {free} are free")
     extra = [] if incoming is None else ["-incoming", f"unix:{incoming}"]
     errors, console = folder / "errors", folder / "console"
     qemu = command(system, folder, drives, accelerator, iothreads, extra, cpus, memory, traced)
@@ -269,9 +269,9 @@ def started(
                 if process.poll() is not None:
                     raise BenchError(machine._died(f"the guest did not boot, see {console}"))
                 if time.monotonic() > deadline:
-                    said = _read(console).decode(errors="replace").strip().splitlines()
-                    last = f", its last words: {said[-1].strip()}" if said else ", it said nothing"
-                    raise BenchError(f"the guest did not boot within {boot_limit:g} s{last}")
+                    said = _read(console).decode(errors="replace").strip()
+                    last = f"its last words: {guest.last_words(said)}" if said else "it said nothing"
+                    raise BenchError(f"the guest did not boot within {boot_limit:g} s, {last}")
                 time.sleep(0.05)
             yield machine
         finally:

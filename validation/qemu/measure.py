@@ -72,12 +72,9 @@ def set_up(cell: Cell, running: Machine) -> None:
         none = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops_rd", "iops_wr"), 0)
         disk = {"id": f"/machine/peripheral/q{number}/virtio-backend", "iops": round(cell.rate_limit or 0)}
         running.execute("block_set_io_throttle", disk | none)
-    deadline = time.monotonic() + 60
-    while cell.depth and min(requests for requests, _ in counts(running)) == 0:
-        if time.monotonic() > deadline:
-            said = running.shell("cat /tmp/fio").splitlines()
-            raise BenchError(f"the guest's load did not begin within 60 s: {said[-1] if said else 'fio said nothing'}")
-        time.sleep(0.1)
+    if cell.depth and not guest.until(lambda: min(requests for requests, _ in counts(running)) > 0, 60):
+        said = guest.last_words(running.shell("cat /tmp/fio"), "fio said nothing")
+        raise BenchError(f"the guest's load did not begin within 60 s: {said}")
     time.sleep(WARM_UP)
 
 
@@ -221,11 +218,11 @@ def _migration(cell: Cell, source: Machine, target: Machine, way: Path) -> Row:
     source.execute("migrate-set-parameters", {"max-bandwidth": 1 << 30})
     source.logged()
     source.execute("migrate", {"uri": f"unix:{way}"})
-    deadline = time.monotonic() + machine.ANSWER_LIMIT
-    while (state := source.execute("query-migrate")).get("status") not in ("completed", "failed", "cancelled"):
-        if time.monotonic() > deadline:
-            raise BenchError(f"a migration did not end within {machine.ANSWER_LIMIT:g} s: {state.get('status')}")
-        time.sleep(0.05)
+    ends = ("completed", "failed", "cancelled")
+    ended = guest.until(lambda: source.execute("query-migrate").get("status") in ends, machine.ANSWER_LIMIT)
+    state = source.execute("query-migrate")
+    if not ended:
+        raise BenchError(f"a migration did not end within {machine.ANSWER_LIMIT:g} s: {state.get('status')}")
     if state["status"] != "completed":
         raise BenchError(f"a migration {state['status']}: {state.get('error-desc', 'no reason given')}")
     log = source.logged()
@@ -233,11 +230,9 @@ def _migration(cell: Cell, source: Machine, target: Machine, way: Path) -> Row:
     if not ready:
         raise BenchError("QEMU's log does not show the switchover (its trace events are not those known)")
     seen = parts(ready[-1], log)
-    deadline = time.monotonic() + 10  # the target goes on a little after the source has ended
-    while (status := target.execute("query-status")["status"]) != "running":
-        if time.monotonic() > deadline:
-            raise BenchError(f"the guest does not run 10 s after its migration, it is {status}")
-        time.sleep(0.05)
+    # the target goes on a little after the source has ended
+    if not guest.until(lambda: target.execute("query-status")["status"] == "running", 10):
+        raise BenchError("the guest does not run 10 s after its migration")
     return {
         "downtime": state["downtime"] / 1000, "total": state["total-time"] / 1000,
         "vcpus": seen["vcpus"], "disks": seen["disks"], "flush": seen["flush"], "lead": lead,
