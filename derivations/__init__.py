@@ -16,11 +16,13 @@ NAMES = (
     "product_form",
     "blocking",
     "equal_disks",
+    "waiting_guests",
     # A device for each disk
     "separate_devices",
     "saturated_line",
     "linear_law",
     # How long the queue must be
+    "peakedness",
     "square_root_law",
     "bandwidth_delay",
     # Service that is not exponential
@@ -31,8 +33,10 @@ NAMES = (
     "drain_infinite_servers",
     "drain_single_server",
     "drain_phase_type",
+    "drain_residual_services",
     "drain_constant_service",
     "drain_bounds",
+    "drain_latency_bound",
     # Limits, and what they do to it
     "drain_depth_limit",
     "limit_lead",
