@@ -14,6 +14,7 @@ from paper.numbers import numbers
 from paper.proofread import complaints, typed
 from paper.results import optimal_control, quantile, table
 from paper.tables import tables
+from validation.tables import WRITES
 
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in SECTIONS)
 
@@ -68,13 +69,38 @@ def test_notation_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stale_results_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(paper.stale.shares())
-    assert all(now == committed for _, committed, now in paper.stale.shares())
-    for part in ("drains", "steady_states", "policies"):
-        monkeypatch.setattr(paper.stale, part, lambda: iter(()))
+    divisions = paper.stale.divisions
+    assert list(divisions())
+    assert all(now == committed for _, committed, now in divisions())
+    monkeypatch.setattr(paper.stale, "PARTS", (divisions,))
     row = next(row for row in table("sizing_line_or_shares") if row["requests"] == "256")
     monkeypatch.setitem(row, "line_slots", "43")
     assert [line for line in paper.stale.stale() if "line_slots of 4 disks is 43 in validation/results" in line]
+
+
+def test_every_table_that_is_read_is_sampled_or_has_a_reason_not_to_be() -> None:
+    def named(*files: str) -> set[str]:
+        sources = "".join(Path(paper.__file__).with_name(file).read_text(encoding="utf-8") for file in files)
+        return set(re.findall(r'\b(?:table|rows|cell|error)\(\s*"(\w+)"', sources))
+
+    read, sampled = named("numbers.py", "tables.py", "figures.py"), named("stale.py")
+    assert read
+    assert read <= sampled | set(paper.stale.UNSAMPLED)
+    assert not sampled & set(paper.stale.UNSAMPLED)
+    assert set(paper.stale.UNSAMPLED) <= read
+
+
+def test_orphans_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(paper.stale.orphans()) == []
+    with pytest.raises(LookupError, match=r"nobody\.csv must be written by one script"):
+        table("nobody")
+    monkeypatch.setitem(WRITES, "shares", ("shares_disciplines.csv", "drain.csv"))
+    found = list(paper.stale.orphans())
+    assert any("shares_nvme.csv is not there, or not written by any script" in line for line in found)
+    assert any("drain.csv is written by more than one script" in line for line in found)
+    assert any("shares.py does not write drain.csv" in line for line in found)
+    with pytest.raises(LookupError, match=r"drain\.csv must be written by one script"):
+        table.__wrapped__("drain")
 
 
 def test_complaints_of_bibtex_are_found() -> None:

@@ -12,6 +12,42 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 
+WRITES = {
+    "closed_guests": ("closed_guests.csv",),
+    "delay_line": ("delay_line.csv",),
+    "depth_schedule": ("depth_schedule.txt",),
+    "divided_slots": ("divided_slots.csv",),
+    "drain": ("drain.csv",),
+    "drain_picture": ("drain.png", "drain_frontier.csv", "drain_turned_away.csv"),
+    "fio_sizing": ("fio_constants.csv", "fio_left_out.csv", "fio_prediction.csv", "fio_sizing.csv"),
+    "fluid": ("fluid.csv",),
+    "guests_that_wait": ("guests_that_wait.csv",),
+    "guests_that_wait_drain": ("guests_that_wait_drain.csv",),
+    "host": ("host_batch_costs.csv", "host_batches.csv", "host_budget.csv", "host_iothreads.csv", "host_search.csv"),
+    "map_fit": ("map_fit.csv",),
+    "markovian_arrivals": ("markovian_arrivals.csv",),
+    "mixed_service": ("mixed_service.csv",),
+    "optimal_control": ("optimal_control.txt",),
+    "phase_type": ("phase_type.csv",),
+    "qemu.compare": ("qemu.csv", "qemu.png", "qemu_questions.md"),
+    "qemu.predict": ("qemu_predictions.csv",),
+    "real_drains": ("real_drains.csv",),
+    "resizing": ("resizing.csv", "resizing.svg", "resizing_curve.csv"),
+    "service_laws": ("service_laws.csv",),
+    "shares": ("shares_disciplines.csv", "shares_nvme.csv", "shares_two_devices.csv"),
+    "sizing": (
+        "sizing_closed_forms.csv",
+        "sizing_line_or_shares.csv",
+        "sizing_rule.csv",
+        "sizing_unsaturated_line.csv",
+    ),
+    "sizing_by_simulation": ("sizing_by_simulation.csv",),
+    "sizing_picture": ("sizing.png",),
+    "stations": ("stations.csv",),
+    "throttles": ("throttles.csv",),
+}
+"""Which script writes which files of validation/results; the paper reads no others (`paper/results.py`)."""
+
 
 def write(name: str, rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     """Write rows of the same columns to the table of this name, and return them."""
