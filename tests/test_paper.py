@@ -103,6 +103,11 @@ def test_orphans_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         table.__wrapped__("drain")
 
 
+def test_a_sample_of_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper.stale, "PARTS", (lambda: iter(()),))
+    assert [line for line in paper.stale.stale() if line.startswith("nothing is left to compare")]
+
+
 def test_complaints_of_bibtex_are_found() -> None:
     assert complaints("", "Warning--I didn't find a database entry for \"x\"\n") != []
     assert complaints("", "(There was 1 error message)\n") == []
