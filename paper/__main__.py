@@ -20,8 +20,8 @@ from paper.stale import stale
 from paper.tables import tables
 
 PAPER = Path(__file__).parent
-SECTIONS = sorted(path for path in (PAPER / "sections").glob("*.tex") if path.stem != "qemu_results" or table("qemu"))
-"""Those that are read: that on a real QEMU's stops once they have been measured."""
+SECTIONS = sorted(p for p in (PAPER / "sections").glob("*.tex") if not p.stem.startswith("qemu_") or table("qemu"))
+"""Those that are read: those on a real QEMU's stops once they have been measured."""
 RUNS = 4
 """Most runs of TeX until all references stand."""
 
@@ -61,7 +61,8 @@ def typeset() -> list[str]:
     joined = re.sub(r"(?<=^.{79})\n", "", log.read_text(errors="replace"), flags=re.MULTILINE)
     pages = re.search(r"Output written on .*\((\d+) pages", joined)
     print(f"paper/paper.pdf, {pages[1] if pages else 'no'} pages, {len(appendix.written())} derivations")
-    return proofread.complaints(joined, (GENERATED / "paper.blg").read_text(errors="replace"))
+    wrong = proofread.complaints(joined, (GENERATED / "paper.blg").read_text(errors="replace"))
+    return wrong + proofread.too_long((GENERATED / "paper.aux").read_text(errors="replace"))
 
 
 def main(arguments: list[str]) -> int:

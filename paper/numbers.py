@@ -37,8 +37,8 @@ def numbers() -> dict[str, str]:
 def macros() -> str:
     """The numbers as LaTeX macros; and the section on a real QEMU's stops, if they have been measured."""
     named = "".join(rf"\newresult{{{name}}}{{{text}}}" + "\n" for name, text in numbers().items())
-    measured = r"\input{sections/qemu_results}" if table("qemu") else ""
-    return named + rf"\newcommand{{\qemuresults}}{{{measured}}}" + "\n"
+    measured = {name: rf"\input{{sections/qemu_{name}}}" if table("qemu") else "" for name in ("results", "table")}
+    return named + "".join(rf"\newcommand{{\qemu{name}}}{{{text}}}" + "\n" for name, text in measured.items())
 
 
 def constants() -> Iterator[Named]:
