@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 from paper import appendix, proofread
@@ -37,11 +38,14 @@ def generate() -> None:
 
 def misprints() -> list[str]:
     """What is wrong with the sections as they are written."""
-    return [
-        f"sections/{path.name}:{line}: {value} is typed by hand"
-        for path in SECTIONS
-        for line, value in proofread.typed(path.read_text(encoding="utf-8"))
+    texts = {path.name: path.read_text(encoding="utf-8") for path in SECTIONS}
+    wrong = [
+        f"sections/{name}:{line}: {value} is typed by hand"
+        for name, text in texts.items()
+        for line, value in proofread.typed(text)
     ]
+    times = Counter(symbol for text in texts.values() for symbol in proofread.defined(text))
+    return wrong + [f"sections: ${symbol}$ is defined {count} times" for symbol, count in times.items() if count > 1]
 
 
 def typeset() -> list[str]:

@@ -44,6 +44,15 @@ def typed(source: str) -> Iterator[tuple[int, str]]:
             yield blanked.count("\n", 0, start + found.start()) + 1, found[0]
 
 
+def defined(source: str) -> list[str]:
+    r"""Symbols that the text says the meaning of, in the words in which it mostly does.
+
+    >>> defined(r"Let $L$ be the time, with $u$ the quantile. Let $V_1\le V_2$ be what is left.")
+    ['L', 'u']
+    """
+    return re.findall(r"\b(?:[Ll]et|[Ww]ith)\s+\$(\\?[A-Za-z]+(?:_[a-z])?)\$\s+(?:be|the)\b", source)
+
+
 def _parts(source: str) -> Iterator[tuple[int, str]]:
     """Text and formulas in turn, with where they begin."""
     for found in re.finditer(r"(?<!\\)\$.*?(?<!\\)\$|(?:[^$\\]|\\.)+", source, flags=re.DOTALL):
