@@ -14,14 +14,15 @@ from derivations.derivation import Derivation, Outcome
 
 def page(derivation: Derivation, outcomes: Sequence[Outcome]) -> str:
     """Statement, symbols, assumptions, steps, and what the checks gave."""
-    symbols = [rf"${_shown(symbol)}$ & {kind(symbol)} & {text} \\" for symbol, text in derivation.symbols.items()]
+    symbols = [
+        rf"\symbolrow{{${_shown(symbol)}$}}{{{kind(symbol)}}}{{{text}}}" for symbol, text in derivation.symbols.items()
+    ]
     lines = [
         rf"\subsection{{{derivation.title}}}\label{{derivation:{derivation.name}}}",
         cleandoc(derivation.statement),
         "",
-        r"\begin{center}\begin{tabular}{@{}llp{0.6\linewidth}@{}}",
         *symbols,
-        r"\end{tabular}\end{center}",
+        "",
     ]
     if derivation.assumptions:
         lines += [r"\paragraph{Assumptions}", *_items(derivation.assumptions)]

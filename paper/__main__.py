@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 from paper import appendix, proofread
@@ -20,8 +21,8 @@ from paper.stale import stale
 from paper.tables import tables
 
 PAPER = Path(__file__).parent
-SECTIONS = sorted(path for path in (PAPER / "sections").glob("*.tex") if path.stem != "qemu_results" or table("qemu"))
-"""Those that are read: that on a real QEMU's stops once they have been measured."""
+SECTIONS = sorted(p for p in (PAPER / "sections").glob("*.tex") if not p.stem.startswith("qemu_") or table("qemu"))
+"""Those that are read: those on a real QEMU's stops once they have been measured."""
 RUNS = 4
 """Most runs of TeX until all references stand."""
 
@@ -37,11 +38,14 @@ def generate() -> None:
 
 def misprints() -> list[str]:
     """What is wrong with the sections as they are written."""
-    return [
-        f"sections/{path.name}:{line}: {value} is typed by hand"
-        for path in SECTIONS
-        for line, value in proofread.typed(path.read_text(encoding="utf-8"))
+    texts = {path.name: path.read_text(encoding="utf-8") for path in SECTIONS}
+    wrong = [
+        f"sections/{name}:{line}: {value} is typed by hand"
+        for name, text in texts.items()
+        for line, value in proofread.typed(text)
     ]
+    times = Counter(symbol for text in texts.values() for symbol in proofread.defined(text))
+    return wrong + [f"sections: ${symbol}$ is defined {count} times" for symbol, count in times.items() if count > 1]
 
 
 def typeset() -> list[str]:
@@ -61,7 +65,8 @@ def typeset() -> list[str]:
     joined = re.sub(r"(?<=^.{79})\n", "", log.read_text(errors="replace"), flags=re.MULTILINE)
     pages = re.search(r"Output written on .*\((\d+) pages", joined)
     print(f"paper/paper.pdf, {pages[1] if pages else 'no'} pages, {len(appendix.written())} derivations")
-    return proofread.complaints(joined, (GENERATED / "paper.blg").read_text(errors="replace"))
+    wrong = proofread.complaints(joined, (GENERATED / "paper.blg").read_text(errors="replace"))
+    return wrong + proofread.too_long((GENERATED / "paper.aux").read_text(errors="replace"))
 
 
 def main(arguments: list[str]) -> int:

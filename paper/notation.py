@@ -15,7 +15,7 @@ from paper.results import tabular
 
 
 class Symbol(NamedTuple):
-    """A symbol in LaTeX, its meaning and unit, and the library's name: module:name, an argument in brackets."""
+    """A symbol in LaTeX, its meaning and unit; the library's name or none: module:name, an argument in brackets."""
 
     symbol: str
     meaning: str
@@ -27,6 +27,7 @@ NOTATION = (
     Symbol("N", "disks that share the engine", "", "qtheory:Engine.disks"),
     Symbol("K_i", "buffer: requests that disk $i$ may have in the system", "", "qtheory:Disk.buffer"),
     Symbol(r"\lambda_i(k)", "rate at which disk $i$ sends, $k$ requests present", "1/s", "qtheory:Disk.arrivals"),
+    Symbol("M_i", "requests that a closed guest keeps outstanding", "", "qtheory:Closed.outstanding"),
     Symbol("Q", "queue length: requests submitted to the devices at once", "", "qtheory:Engine.queue_length"),
     Symbol("q_i", "share of disk $i$, where slots are divided", "", "qtheory:Engine.shares"),
     Symbol("c", "servers: requests that a device serves at once", "", "qtheory:Device.servers"),
@@ -37,6 +38,11 @@ NOTATION = (
     Symbol("B_i", "blocking: fraction of disk $i$'s arrivals refused", "",
            "qtheory.solve.steady_state:SteadyState.blocking"),
     Symbol("n", "requests in the system", "", "qtheory.solve.steady_state:SteadyState.in_system_pmf"),
+    Symbol(r"\ell", "requests that wait in the engine's line", "", ""),
+    Symbol("V_j", "workload: what server $j$ has left to do, in ascending order", "s", ""),
+    Symbol("W", "work present, of all servers together", "s", ""),
+    Symbol("L", "latency: from when a request is taken until it is completed", "s", ""),
+    Symbol("m", "requests that a drain waits for", "", ""),
     Symbol("T", "drain time", "s", "qtheory:drain_time"),
     Symbol("D", "drain budget", "s", "qtheory:optimal_queue_length(drain_budget)"),
     Symbol("p", "probability with which a drain keeps it", "", "qtheory:optimal_queue_length(drain_probability)"),
@@ -72,9 +78,12 @@ def exists(name: str) -> bool:
 def notation() -> str:
     """The table, in LaTeX; of an argument its name."""
     body = []
+    symbols = [symbol.symbol for symbol in NOTATION]
+    for symbol in {symbol for symbol in symbols if symbols.count(symbol) > 1}:
+        raise ValueError(f"the table of notation has {symbol} twice")
     for symbol, meaning, unit, name in NOTATION:
-        if not exists(name):
+        if name and not exists(name):
             raise NameError(f"the table of notation has {name}, which the library does not have")
         shown = re.split("[:(]", name.rstrip(")"))[-1].replace("_", "\\_")
-        body.append([f"${symbol}$", meaning, unit, rf"\code{{{shown}}}"])
+        body.append([f"${symbol}$", meaning, unit, rf"\code{{{shown}}}" if name else ""])
     return tabular("llll", ["symbol", "meaning", "unit", "in the library"], body)

@@ -37,8 +37,8 @@ def numbers() -> dict[str, str]:
 def macros() -> str:
     """The numbers as LaTeX macros; and the section on a real QEMU's stops, if they have been measured."""
     named = "".join(rf"\newresult{{{name}}}{{{text}}}" + "\n" for name, text in numbers().items())
-    measured = r"\input{sections/qemu_results}" if table("qemu") else ""
-    return named + rf"\newcommand{{\qemuresults}}{{{measured}}}" + "\n"
+    measured = {name: rf"\input{{sections/qemu_{name}}}" if table("qemu") else "" for name in ("results", "table")}
+    return named + "".join(rf"\newcommand{{\qemu{name}}}{{{text}}}" + "\n" for name, text in measured.items())
 
 
 def constants() -> Iterator[Named]:
@@ -87,15 +87,17 @@ def closed_forms() -> Iterator[Named]:
 
 
 def shares() -> Iterator[Named]:
-    """What a shallow disk gets, and the published shared tags."""
+    """What a shallow disk gets, and two devices that share tags."""
     where = {"engine": "own, 4 beside seven of 256", "slots": "64"}
     for key in ("fifo", "equal"):
         yield f"eight.shallow.{key}", number(cell("shares_disciplines", "shallow_rate", shares=key, **where))
         yield f"eight.drain.{key}", number(cell("shares_disciplines", "simulated_drain_99_ms", shares=key, **where))
     yield "tags.line", number(cell("shares_two_devices", "fast", **{"freed slot": "to a disk at random"}))
-    for key, freed in (("published", "published, without shares"), ("shares", "equal shares, or Linux's")):
-        yield f"tags.fast.{key}", number(cell("shares_two_devices", "fast", **{"freed slot": freed}))
-        yield f"tags.slow.{key}", number(cell("shares_two_devices", "slow", **{"freed slot": freed}))
+    for speed in ("fast", "slow"):
+        yield (
+            f"tags.{speed}.shares",
+            number(cell("shares_two_devices", speed, **{"freed slot": "equal shares, or Linux's"})),
+        )
 
 
 def host() -> Iterator[Named]:

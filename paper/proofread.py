@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 WIDEST = 1.0
 """[pt] A line may stick out so far."""
+LONGEST = 20
+"""Most pages of the paper proper: with its references, without the appendix."""
 
 DISPLAYED = r"equation\*?|align\*?|gather\*?|picture"
 # Environments of displayed formulas and drawings; displayed formulas in brackets; commands whose arguments are no text.
@@ -42,6 +44,15 @@ def typed(source: str) -> Iterator[tuple[int, str]]:
             yield blanked.count("\n", 0, start + found.start()) + 1, found[0]
 
 
+def defined(source: str) -> list[str]:
+    r"""Symbols that the text says the meaning of, in the words in which it mostly does.
+
+    >>> defined(r"Let $L$ be the time, with $u$ the quantile. Let $V_1\le V_2$ be what is left.")
+    ['L', 'u']
+    """
+    return re.findall(r"\b(?:[Ll]et|[Ww]ith)\s+\$(\\?[A-Za-z]+(?:_[a-z])?)\$\s+(?:be|the)\b", source)
+
+
 def _parts(source: str) -> Iterator[tuple[int, str]]:
     """Text and formulas in turn, with where they begin."""
     for found in re.finditer(r"(?<!\\)\$.*?(?<!\\)\$|(?:[^$\\]|\\.)+", source, flags=re.DOTALL):
@@ -65,3 +76,17 @@ def complaints(log: str, bibliography: str = "") -> list[str]:
             found.append(line)
     complained = ("Warning--", "I couldn't", "I found")
     return found + [line for line in bibliography.splitlines() if line.startswith(complained)]
+
+
+def too_long(references: str) -> list[str]:
+    r"""What TeX's file of references says against the length of the paper, which ends at the label end.
+
+    >>> too_long(r"\newlabel{end}{{13}{20}{Conclusion}{section.13}{}}")
+    []
+    >>> too_long(r"\newlabel{end}{{13}{21}{Conclusion}{section.13}{}}")
+    ['the paper proper has 21 pages, of at most 20']
+    """
+    found = re.search(r"\\newlabel\{end\}\{\{[^}]*\}\{(\d+)\}", references)
+    if not found:
+        return ["the label at the end of the paper proper is missing"]
+    return [f"the paper proper has {found[1]} pages, of at most {LONGEST}"] if int(found[1]) > LONGEST else []

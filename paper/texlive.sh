@@ -1,7 +1,8 @@
 #!/bin/sh
 # The TeX that the paper needs, from Debian: some 80 MB.
 set -e
-if command -v pdflatex >/dev/null && kpsewhich microtype.sty booktabs.sty natbib.sty >/dev/null; then
+if command -v pdflatex >/dev/null && command -v bibtex >/dev/null &&
+    kpsewhich booktabs.sty caption.sty hyperref.sty mathtools.sty microtype.sty natbib.sty abbrvnat.bst >/dev/null; then
     exit 0
 fi
 packages="texlive-latex-base texlive-latex-recommended"

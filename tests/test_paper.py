@@ -11,7 +11,7 @@ import paper.stale
 from paper.__main__ import SECTIONS, misprints
 from paper.notation import NOTATION, notation
 from paper.numbers import numbers
-from paper.proofread import complaints, typed
+from paper.proofread import LONGEST, complaints, defined, too_long, typed
 from paper.results import optimal_control, quantile, table
 from paper.tables import tables
 from validation.tables import WRITES
@@ -68,6 +68,20 @@ def test_notation_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
         notation()
 
 
+def test_symbols_are_listed_and_defined_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paper.notation.NOTATION", (*NOTATION, NOTATION[0]))
+    with pytest.raises(ValueError, match="N twice"):
+        notation()
+    assert defined("Let $L$ be the latency, with $m$\nthe number, with $x$ small.") == ["L", "m"]
+
+
+def test_paper_that_is_too_long_is_refused() -> None:
+    last = r"\newlabel{end}{{13}{%d}{Conclusion}{section.13}{}}"
+    assert too_long(last % LONGEST) == []
+    assert "21 pages" in too_long(last % (LONGEST + 1))[0]
+    assert too_long("") != []
+
+
 def test_stale_results_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     divisions = paper.stale.divisions
     assert list(divisions())
@@ -109,7 +123,7 @@ def test_a_sample_of_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_complaints_of_bibtex_are_found() -> None:
-    assert complaints("", "Warning--I didn't find a database entry for \"x\"\n") != []
+    assert complaints("", 'Warning--I didn\'t find a database entry for "x"\n') != []
     assert complaints("", "(There was 1 error message)\n") == []
 
 
