@@ -18,7 +18,7 @@ from qtheory.drain import limited
 from validation.atlas.cells import Cell, drawn
 from validation.phase_type import compare
 
-REQUESTS, STOPS = 500_000, 20_000
+REQUESTS, STOPS, LEAST_STOPS = 500_000, 20_000, 200
 TIMES = 3
 MOST = 9
 RESOLVED = 0.004
@@ -70,7 +70,9 @@ def _drain(cell: Cell, seed: int) -> Row:
 def simulated(cell: Cell, times: int, seed: int) -> Any:
     """Drains of the cell's engine under its throttle."""
     if isinstance(cell.throttle, qt.DepthSchedule | qt.RateLimit):
-        return qt.simulate_stops(cell.engine, cell.throttle, times * STOPS, seed=seed)
+        # Between two stops all that may be present is served several times over.
+        stops = min(STOPS, max(LEAST_STOPS, REQUESTS // (8 * cell.engine.most)))
+        return qt.simulate_stops(cell.engine, cell.throttle, times * stops, seed=seed)
     engine = cell.engine if cell.throttle is None else limited(cell.engine, cell.throttle)
     return qt.simulate(engine, times * REQUESTS, seed=seed).drain
 
