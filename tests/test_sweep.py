@@ -83,7 +83,9 @@ def test_processes_of_this_machine(expected, tmp_path):
 def test_dask_workers(expected, tmp_path):
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=tmp_path
+        ) as cluster,
         distributed.Client(cluster) as client,
     ):
         executor = client.get_executor()

@@ -60,7 +60,10 @@ def _drain(cell: Cell, seed: int) -> Row:
         return {"refused": str(refused)}
     if figures["mean"] < LEAST_DRAIN:
         return {"refused": "hardly ever anything to wait for"}
-    times, found = 1, _compared(figures, simulated(cell, 1, seed))
+    try:
+        times, found = 1, _compared(figures, simulated(cell, 1, seed))
+    except ValueError as refused:
+        return {"refused": f"answered, but not simulated: {refused}"}
     while times < MOST and not all(map(seen, found)):
         times *= TIMES
         found = _compared(figures, simulated(cell, times, seed))
