@@ -49,6 +49,7 @@ from qtheory.sizing import (
     sizing_curve,
 )
 from qtheory.solve import solve
+from qtheory.sweep import Sweep, sweep
 from qtheory.switchover import Precopy, SwitchoverPlan, plan_switchover
 from qtheory.traces import Trace, TraceError, TraceStream, bundled_trace, read_trace, scan_trace
 from qtheory.traces.measurement import LatencyHistogram, Measurement, read_measurement
@@ -91,6 +92,7 @@ __all__ = [
     "RateLimit",
     "Scaled",
     "Shifted",
+    "Sweep",
     "SwitchoverPlan",
     "Trace",
     "TraceError",
@@ -131,4 +133,5 @@ __all__ = [
     "sizing_curve",
     "solve",
     "stations",
+    "sweep",
 ]

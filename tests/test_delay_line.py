@@ -221,3 +221,13 @@ def test_quantiles_behind_a_saturated_line_against_simulation() -> None:
         assert state.response_quantile(p) == pytest.approx(
             run.response_quantile(p).value, rel=state.error_bounds["response_quantile"]
         )
+
+
+def test_a_line_that_is_never_reached() -> None:
+    # The probability that all slots are taken is below the least number: it was divided by.
+    disk = qt.Disk(qt.Closed(64, think_time=300.0), 64, device=qt.Device(5, qt.Deterministic(1.0)))
+    behind = qt.solve(qt.Engine([disk] * 8, queue_length=400), "delay_line")
+    alone = qt.solve(qt.Engine([disk] * 8))
+    assert behind.in_system_pmf[400:].sum() == 0.0
+    assert behind.throughput == pytest.approx(alone.throughput, rel=1e-6)
+    assert behind.response_quantile(0.5) == pytest.approx(alone.response_quantile(0.5), rel=0.25)

@@ -291,7 +291,8 @@ def _sojourn(found: Numbers) -> tuple[tuple[float, Sojourn], ...] | str:
     joining = up * waiting
     joining[:-1] += ((completed - down) * waiting)[1:]
     line = np.append(sum(flow for flow, _ in at_once), joining)
-    moving = float(completed @ waiting) / float(waiting.sum())
+    # Where all slots are hardly ever taken nobody waits, and the line moves as it would.
+    moving = float(completed @ waiting) / float(waiting.sum()) if waiting.any() else float(completed[0])
     return ((1.0, LineThenDevice(line / line.sum(), moving, _weighted(at_once), _weighted(after_line))),)
 
 

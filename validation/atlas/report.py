@@ -1,0 +1,104 @@
+"""What the atlas says: python -m validation.atlas.report
+
+Prints, for each part and method, how large errors are and how many are within what the answers state; how the exact
+answers agree with the simulations; the worst cells; and why cells were refused. Draws results/atlas.png: errors, with
+their half-widths added, against each coordinate. Exits with status 1 when fewer than 95 % of the errors that a bound is
+stated for are within it, or the exact answers disagree.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import polars as pl
+
+from qtheory.accuracy import COORDINATES
+from validation.tables import RESULTS
+
+COVERED = 0.95
+WORST = 12
+EXACT = 1e-12
+"""Half-widths below this part of the value are of quantities that do not vary."""
+SHOWN = {"steady": "mean_response", "drain": "mean"}
+
+
+def summary(answers: pl.DataFrame) -> pl.DataFrame:
+    """A row for each part and method that is approximate: errors, half-widths added, and what is stated of them."""
+    size, known = pl.col("error").abs() + pl.col("half_width"), pl.col("stated").is_finite()
+    within = (pl.col("error").abs() - pl.col("half_width") <= pl.col("stated")).filter(known)
+    return (
+        answers.filter(~pl.col("exact"))
+        .group_by("part", "method")
+        .agg(
+            pl.struct("grid", "index").n_unique().alias("cells"),
+            pl.len().alias("errors"),
+            size.median().alias("median"),
+            size.quantile(0.95).alias("95 %"),
+            size.max().alias("largest"),
+            known.mean().alias("stated"),
+            within.mean().alias("within"),
+        )
+        .sort("part", "method")
+    )
+
+
+def agreement(answers: pl.DataFrame) -> tuple[float, int]:
+    """The part of the exact answers that is inside the 95 % intervals of the simulations, and how many there are."""
+    exact = answers.filter(pl.col("exact") & pl.col("stated").is_finite() & (pl.col("half_width") > EXACT))
+    inside = exact.filter(pl.col("error").abs() <= pl.col("half_width"))
+    return len(inside) / max(len(exact), 1), len(exact)
+
+
+def worst(answers: pl.DataFrame) -> pl.DataFrame:
+    """The quantity of each cell that is furthest off for certain, largest first."""
+    certain = (pl.col("error").abs() - pl.col("half_width")).alias("at least")
+    return (
+        answers.filter(~pl.col("exact"))
+        .with_columns(certain)
+        .sort("at least", descending=True)
+        .unique(["grid", "index", "part"], keep="first", maintain_order=True)
+        .select("grid", "index", "part", "method", "quantity", "error", "half_width", "stated", "arrivals", "service")
+        .head(WORST)
+    )
+
+
+def draw(answers: pl.DataFrame) -> None:
+    """Errors of the mean response and of the mean drain against each coordinate."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(4, 5, figsize=(15, 11), sharey=True, layout="constrained")
+    for part, rows in zip(("steady", "drain"), (axes[:2], axes[2:]), strict=True):
+        seen = answers.filter((pl.col("part") == part) & (pl.col("quantity") == SHOWN[part]) & ~pl.col("exact"))
+        methods = sorted(seen["method"].unique())
+        for axis, coordinate in zip(rows.flat, COORDINATES, strict=True):
+            for method, mark in zip(methods, "ox+v^sD*1234", strict=False):
+                of = seen.filter(pl.col("method") == method)
+                size = of["error"].abs() + of["half_width"]
+                axis.plot(of[coordinate], size, mark, markersize=3.5, color="black", alpha=0.55, mew=0.6, label=method)
+            axis.set(yscale="log", xlabel=f"{coordinate} ({part})")
+        rows[0, 0].legend(fontsize=6.5)
+    figure.supylabel("relative error of the mean response (above) and of the mean drain (below), half-width added")
+    figure.savefig(RESULTS / "atlas.png", dpi=90)
+
+
+def main() -> int:
+    """Print and draw; the status."""
+    found = pl.read_parquet(RESULTS / "atlas.parquet")
+    answers = found.filter(pl.col("quantity").is_not_null())
+    pl.Config(tbl_rows=40, tbl_cols=12, tbl_width_chars=150, float_precision=4, tbl_hide_column_data_types=True)
+    of, cells = summary(answers), found.select("grid", "index").n_unique()
+    print(f"{cells} cells, {len(answers)} quantities\n{of}")
+    share, number = agreement(answers)
+    print(f"exact: {share:.1%} of {number} quantities inside the intervals of 95 %")
+    print(worst(answers))
+    refused = found.filter(pl.col("refused").is_not_null()).group_by("part").len()
+    print(f"refused: {dict(refused.iter_rows())} of {cells} cells each")
+    draw(answers)
+    stated = answers.filter(~pl.col("exact") & pl.col("stated").is_finite())
+    within = stated.filter(pl.col("error").abs() - pl.col("half_width") <= pl.col("stated"))
+    print(f"{len(within) / len(stated):.1%} of {len(stated)} errors within the bound that the answer states")
+    return 0 if len(within) >= COVERED * len(stated) and share > 0.9 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
