@@ -48,6 +48,8 @@ UNLIKELY = 1e-7
 """Totals with less probability need no more delays between them."""
 SHORTEST, LONGEST = 1e-6, 1e3
 """In the first next to nothing comes; in the second, many times what fits."""
+NEGLIGIBLE = 1e-25
+"""Probability of a number at the device below which the line behind it is not looked at."""
 LARGE = 1e200
 TINY = np.finfo(float).tiny
 
@@ -325,7 +327,7 @@ def _add_line(coming, delay, at_device, law):  # type: ignore[no-untyped-def]
     most = len(coming)
     terms = np.empty(most + 1)
     for d in range(most + 1):
-        if at_device[d] == 0.0:
+        if at_device[d] < NEGLIGIBLE:
             continue
         terms[d] = total = 1.0
         for k in range(d + 1, most + 1):

@@ -26,8 +26,6 @@ OUT_OF_REACH = 1e-80
 """Totals whose probability is below this fraction of the largest are left out."""
 DIRECTLY = 1 << 11
 """Longest law that is added to another term by term."""
-MOST_MERGED = 1 << 19
-"""Largest total of several disks that is merged, at a cost that grows as its power 1.5: some ten seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +78,7 @@ def population(
     """Numbers present when disk i's series has the ratios `series[i]` and F(n+1)/F(n) = factor[n − constant].
 
     `series` holds one entry for each disk that is not saturated; `factor` as many as the total can grow. `reach` is the
-    largest total to keep; None: what can matter. Raises ValueError where several disks can have too many present.
+    largest total to keep; None: what can matter. Raises ValueError as `merge_all`.
     """
     constant = sum(disk.most for disk in disks if disk.saturated)
     if not series:
@@ -88,11 +86,6 @@ def population(
         pmf[constant] = 1.0
         return Population(pmf, constant, np.zeros(0), disks, None, ())
     reach = _reach(series, factor) if reach is None else min(reach, len(factor))
-    if len(series) > 1 and reach > MOST_MERGED:
-        raise ValueError(
-            f"engine must have at most {MOST_MERGED} requests present to be solved; its {len(disks)} disks can have "
-            f"{reach}: give it smaller buffers, or simulate it"
-        )
     # Rounded up, to be found again when another queue length asks for a little more.
     quarter = max(1, 2 ** (reach.bit_length() - 3))
     root, kinds = _merged(tuple(s.tobytes() for s in series), -(-reach // quarter) * quarter)
@@ -145,10 +138,10 @@ def independent_total(laws: Sequence[NDArray[np.float64]]) -> NDArray[np.float64
 
 def _added(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     if min(len(a), len(b)) <= DIRECTLY:
-        return np.convolve(a, b)
+        return np.asarray(np.convolve(a, b))
     from scipy.signal import fftconvolve
 
-    return np.maximum(fftconvolve(a, b), 0.0)
+    return np.asarray(np.maximum(fftconvolve(a, b), 0.0))
 
 
 def disk_state(
