@@ -50,6 +50,8 @@ from qtheory.solve.steady_state import QUANTITIES, DiskState, SteadyState
 from qtheory.solve.waiting_groups import Group, TooLargeError, numbers, settle, single, tree
 
 Floats = NDArray[np.float64]
+MOST_DISKS = 2000
+"""Disks that are followed together where their buffers fill; beyond, it takes minutes."""
 FARTHEST = 4000
 """Largest total that is followed."""
 CUT = 1e-7
@@ -338,6 +340,8 @@ def shared(engine: Engine) -> Shared:
     """The total of disks that share the servers, and how many of it wait in the guests."""
     server = _server(engine)
     disks = engine.disks
+    if len(disks) > MOST_DISKS:
+        raise TooLargeError(f"{len(disks)} disks whose buffers may fill are more than {MOST_DISKS}")
     kinds: dict[tuple[Arrivals, int, Full], int] = {}
     for disk in disks:
         key = (disk.arrivals, disk.buffer, disk.full)
