@@ -6,6 +6,8 @@ below 1, and that of each disk alone below what its own buffer lets it use, at m
 
 from __future__ import annotations
 
+from functools import cache
+
 from qtheory.arrivals import Closed
 from qtheory.engine import Engine
 
@@ -15,18 +17,20 @@ def check_stable(engine: Engine) -> None:
 
     A disk that is refused before its buffer is full does not wait.
     """
-    if engine.refuses_at_caps or engine.most < sum(disk.most for disk in engine.disks):
+    total = sum(disk.most for disk in engine.disks)
+    if engine.refuses_at_caps or engine.most < total:
         return
+    fastest = cache(lambda device, n: float(device.rates(n).max()))
     loads: dict[int, float] = {}
     for i, (disk, device) in enumerate(zip(engine.disks, engine.devices, strict=True)):
         if isinstance(disk.arrivals, Closed) or disk.full != "wait":
             continue
         at = 0 if engine.shared else i
-        depth = sum(d.most for d in engine.disks) if engine.shared else disk.most
+        depth = total if engine.shared else disk.most
         slots = min(engine.queue_length or depth, device.servers or len(device.curve or ()))
         cap = engine.caps[i] if engine.caps is not None else slots
-        loads[at] = loads.get(at, 0.0) + disk.arrivals.rate / float(max(device.rates(min(depth, slots))))
-        alone = disk.arrivals.rate / float(max(device.rates(min(disk.most, slots, cap))))
+        loads[at] = loads.get(at, 0.0) + disk.arrivals.rate / fastest(device, min(depth, slots))
+        alone = disk.arrivals.rate / fastest(device, min(disk.most, slots, cap))
         if max(loads[at], alone) >= 1.0:
             raise ValueError(
                 f"disks[{i}] must not wait for room without end: full='wait' with a utilization of "

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-ADDED_TO = ("drain", "phase_type", "service_laws", "sizing_by_simulation")
+ADDED_TO = ("drain", "phase_type", "scale", "service_laws", "sizing_by_simulation")
 PRINTED = ("depth_schedule", "optimal_control")
 """Scripts whose result is what they print."""
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
-from functools import reduce
-
-import numpy as np
 
 from qtheory.drain.drain_law import DrainTime
 from qtheory.drain.separate_devices import integrated, slowest
 from qtheory.engine import Engine
 from qtheory.solve.disk_by_disk import apart, bursts_together, refusal
+from qtheory.solve.population import independent_total
 
 __all__ = ["drain", "refusal"]
 
@@ -39,7 +37,7 @@ def drain(engine: Engine, present: tuple[int, ...] | None) -> DrainTime:
     exact = all(part.exact for part in parts.values()) and not together
     warnings = [warning for part in parts.values() for warning in part.warnings] + [TOGETHER] * together
     longest = sum(parts[key].mean * n for key, n in copies.items())
-    total = reduce(np.convolve, [parts[key].population_pmf for key in asked])
+    total = independent_total([parts[key].population_pmf for key in asked])
     # How errors of approximate drains add up to that of the slowest was not measured.
     error = max(part.error_bounds["sf"] for part in parts.values()) if exact else math.inf
     return replace(

@@ -31,6 +31,7 @@ from qtheory.engine import Engine
 from qtheory.markov.merging import merge_all
 from qtheory.markov.pure_death import PureDeath, done_by
 from qtheory.solve import saturated_line, separate_devices
+from qtheory.solve.population import independent_total
 from qtheory.solve.separate_devices import Station, parallel_population, stations
 
 Done: TypeAlias = Callable[[float], NDArray[np.float64]]
@@ -78,9 +79,7 @@ def _independent(
     copies = Counter(keys)
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     survivals = [(copies[key], PureDeath(laws[i], rates[i]).sf()) for key, i in first.items()]
-    total = np.ones(1)
-    for law in laws:
-        total = np.convolve(total, law)
+    total = independent_total(laws)
 
     def sf(t: float) -> float:
         return slowest([(n, survival(t)) for n, survival in survivals])

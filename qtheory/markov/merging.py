@@ -40,6 +40,9 @@ from numpy.typing import NDArray
 NEGLIGIBLE = 1e-30
 """Terms below this fraction of their peak are left out, so a probability of 1e-12 keeps 18 digits."""
 
+MOST_MERGED = 1 << 19
+"""Largest total of several disks that is merged: some ten seconds."""
+
 
 def arrival_rates(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
     """Total arrival rate (n+1) · r[n] of disks with n = 0, 1, ... present, 0 when no more fit.
@@ -80,8 +83,14 @@ def merge_all(series: Sequence[NDArray[np.float64]], most: int) -> tuple[Group, 
     """Merge the series of all disks, given as ratios, for totals up to `most`.
 
     Returns the root group and, for each disk, the kind that `split_all` will report it under. Equal disks are merged
-    by doubling, different ones in a balanced tree.
+    by doubling, different ones in a balanced tree. Raises ValueError where several have a total above `MOST_MERGED`.
     """
+    total = min(sum(map(len, series)), most)
+    if len(series) > 1 and total > MOST_MERGED:
+        raise ValueError(
+            f"engine must have at most {MOST_MERGED} requests present to be solved; its {len(series)} disks "
+            f"have up to {total}: give them smaller buffers, or simulate it"
+        )
     keys = [s.tobytes() for s in series]
     copies = Counter(keys)
     kinds = {key: kind for kind, key in enumerate(copies)}

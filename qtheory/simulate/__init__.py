@@ -115,8 +115,10 @@ def simulate(
     # numba loads here: those who do not simulate do not wait for it
     from qtheory.simulate.events import EventRun
     from qtheory.simulate.fcfs import FcfsRun
-    from qtheory.simulate.tally import SEGMENTS, Tally
+    from qtheory.simulate.tally import MOST_COUNTED, SEGMENTS, Tally
 
+    if requests > MOST_COUNTED:
+        raise ValueError(f"requests must be at most {MOST_COUNTED}, which the counters hold, not {requests}")
     sampled_at_arrivals = trace is None and stops is None and not engine.streams and FcfsRun.serves(engine)
     run: FcfsRun | EventRun = (
         FcfsRun(engine, draws, stopped=not sampled_at_arrivals) if FcfsRun.serves(engine) else EventRun(engine, draws)

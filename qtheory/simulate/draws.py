@@ -24,7 +24,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Stretch = tuple[Floats, NDArray[np.int32], Floats | None]
 LEAST_DRAWN = 1 << 10
-"""Arrivals of a process drawn at a time, at the least."""
+"""Arrivals of a process drawn at a time, at the least; fewer where there are hundreds of processes."""
+DRAWN_AHEAD = 1 << 17
+"""Arrivals that all processes together draw ahead, about."""
 
 
 class Recorded(Protocol):
@@ -92,11 +94,14 @@ class Draws:
         self.laws, self.law_of = _distinct_laws(engine)
         rates = np.array([d.arrivals.rate if isinstance(d.arrivals, Poisson) else 0.0 for d in engine.disks])
         total = float(rates.sum())
+        self._taken = 0.0
         self._sources = [Source(_poisson(arrivals, total), picks, rates / total, total)] if total else []
+        self._least_drawn = min(LEAST_DRAWN, max(16, DRAWN_AHEAD // max(len(engine.streams), 1)))
         for stream, own, own_picks in zip(engine.streams, bursty[::2], bursty[1::2], strict=True):
             shares = np.zeros(len(engine.disks))
             shares[list(stream.disks)] = stream.shares
-            self._sources.append(Source(_markovian(own, stream.process), own_picks, shares, stream.process.rate))
+            draw = _markovian(own, stream.process, self._least_drawn)
+            self._sources.append(Source(draw, own_picks, shares, stream.process.rate))
 
     def open(self, size: int) -> Arrivals:
         """The next `size` open arrivals; fewer only when there are no more."""
@@ -111,21 +116,24 @@ class Draws:
     def _merged(self, size: int) -> tuple[Floats, NDArray[np.int32]]:
         """The next `size` arrivals of all sources in order of time."""
         total = sum(source.rate for source in self._sources)
+        reached = min(source.reached for source in self._sources)
         while True:
-            # As far as the slowest to get there has been drawn, nothing can come in between any more.
-            reached = min(source.reached for source in self._sources)
-            if sum(np.searchsorted(source.time, reached, side="right") for source in self._sources) >= size:
+            # As far as all have been drawn, nothing can come in between any more.
+            known = [source.known(reached) for source in self._sources]
+            if (lacking := size - sum(known)) <= 0:
                 break
+            reached = max(reached, self._taken) + (lacking + 1) / total
             for source in self._sources:
-                if source.reached <= reached:
-                    source.draw(max(LEAST_DRAWN, math.ceil(size * source.rate / total)))
-        time = np.concatenate([source.time for source in self._sources])
-        disk = np.concatenate([source.disk for source in self._sources])
-        source_of = np.repeat(np.arange(len(self._sources)), [len(source.time) for source in self._sources])
+                while source.reached < reached:
+                    source.draw(max(self._least_drawn, math.ceil(size * source.rate / total)))
+        time = np.concatenate([source.time[:n] for source, n in zip(self._sources, known, strict=True)])
+        disk = np.concatenate([source.disk[:n] for source, n in zip(self._sources, known, strict=True)])
+        source_of = np.repeat(np.arange(len(self._sources)), known)
         order = np.argsort(time, kind="stable")[:size]
         taken = np.bincount(source_of[order], minlength=len(self._sources))
         for source, number in zip(self._sources, taken.tolist(), strict=True):
             source.drop(number)
+        self._taken = float(time[order[-1]])
         return time[order], disk[order]
 
     def services(self, disk: NDArray[np.int32]) -> Floats:
@@ -160,13 +168,18 @@ class Source:
     def __init__(self, draw: Callable[[int], Floats], picks: np.random.Generator, shares: Floats, rate: float) -> None:
         self._draw, self._picks, self.rate = draw, picks, rate
         self._only = int(shares.argmax()) if np.count_nonzero(shares) == 1 else None
-        self._keep, self._alias = alias_table(shares)
+        if self._only is None:
+            self._keep, self._alias = alias_table(shares)
         self.time, self.disk = np.empty(0), np.empty(0, np.int32)
 
     @property
     def reached(self) -> float:
         """Time up to which all arrivals are known."""
         return float(self.time[-1]) if len(self.time) else -math.inf
+
+    def known(self, time: float) -> int:
+        """How many of them are not later than `time`."""
+        return int(self.time.searchsorted(time, side="right"))
 
     def take(self, size: int) -> tuple[Floats, NDArray[np.int32]]:
         """The next `size` arrivals and their disks."""
@@ -204,9 +217,9 @@ def _poisson(rng: np.random.Generator, rate: float) -> Callable[[int], Floats]:
     return draw
 
 
-def _markovian(rng: np.random.Generator, process: MAP) -> Callable[[int], Floats]:
+def _markovian(rng: np.random.Generator, process: MAP, block: int) -> Callable[[int], Floats]:
     """Draws the next so many arrival times of a Markovian arrival process."""
-    blocks = process.arrival_stream(rng, LEAST_DRAWN)
+    blocks = process.arrival_stream(rng, block)
     rest = np.empty(0)
 
     def draw(size: int) -> Floats:

@@ -196,8 +196,8 @@ def _refusable(engine: Engine, disk: Disk) -> bool:
 def _blocking(refused: NDArray[np.int64], finished: NDArray[np.int64], refusable: bool) -> Estimate:
     """Refused over arrivals; where none of n was refused, 3/n bounds it with 95 % confidence (rule of three)."""
     estimate = ratio(refused, refused + finished)
-    if estimate.value == 0.0 and refusable:
-        return Estimate(0.0, 3.0 / int(finished.sum()))
+    if estimate.value == 0.0 and refusable and (seen := int(finished.sum())):
+        return Estimate(0.0, min(3.0 / seen, 1.0))
     return estimate
 
 

@@ -16,6 +16,8 @@ from qtheory.simulate.histogram import BINS, FIRST, SHIFT
 
 SEGMENTS = 40
 WARMUPS = (0, 1, 2, 4, 8, 20)
+MOST_COUNTED = SEGMENTS * (2**31 - 1)
+"""Requests after which a bin of a segment's histogram could overflow."""
 FINE = 1000
 """Small batches that MSER-5 looks at, at most."""
 

@@ -40,6 +40,10 @@ FALLS = 0.7
 UNBALANCED = 0.05
 """Part of what a disk completes, or of a closed guest's requests, by which flow or Little's law may be missed; where
 errors were measured it is 0.007."""
+MOST_KINDS = 256
+"""Different disks that are solved: the work grows with them, and some seconds are enough."""
+MOST_SLOTS = 1 << 16
+"""Slots up to which the numbers at the devices are merged, again and again where a length is searched."""
 FEW_REQUESTS = 32
 """Below, what varies in a line of given delay counts, and no error is stated; `joint_chain` solves most of them."""
 LEAST = {"blocking": 0.01, "mean_wait": 0.05, "wait_quantile": 0.05}
@@ -140,6 +144,11 @@ def refusal(engine: Engine) -> str | None:
             return f"disks[{i}] makes its guest wait for room in the buffer"
     if len(engine.disks) == 1:
         return _alone_refusal(engine)
+    if engine.queue_length > MOST_SLOTS:
+        return f"{engine.queue_length} slots are more than {MOST_SLOTS}"
+    kinds = len(set(zip(engine.disks, engine.devices, strict=True)))
+    if kinds > MOST_KINDS:
+        return f"{kinds} different disks are more than {MOST_KINDS}"
     for device, most in dict.fromkeys(zip(engine.devices, [disk.most for disk in engine.disks], strict=True)):
         reason = isolated_device.refusal(device, min(most, engine.queue_length))
         if reason is not None:

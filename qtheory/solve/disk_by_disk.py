@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import reduce
 from typing import TypeVar
 
-import numpy as np
-
 from qtheory.engine import Device, Engine
-from qtheory.solve.population import total_blocking
+from qtheory.solve.population import independent_total, total_blocking
 from qtheory.solve.separate_devices import stations, tied_by
 from qtheory.solve.sojourn import Sojourn
 from qtheory.solve.steady_state import QUANTITIES, SteadyState
@@ -77,7 +74,7 @@ def solve(engine: Engine) -> SteadyState:
         mean_in_system=mean,
         mean_in_flight=sum(part.mean_in_flight for part in parts),
         utilization=sum(part.utilization * own for part, own in zip(parts, servers, strict=True)) / all_servers,
-        in_system_pmf=reduce(np.convolve, [part.in_system_pmf for part in parts]),
+        in_system_pmf=independent_total([part.in_system_pmf for part in parts]),
         disks=disks,
         _sojourns=unknown[0] if unknown else tuple(sojourns),
     )

@@ -48,6 +48,8 @@ UNLIKELY = 1e-7
 """Totals with less probability need no more delays between them."""
 SHORTEST, LONGEST = 1e-6, 1e3
 """In the first next to nothing comes; in the second, many times what fits."""
+NEGLIGIBLE = 1e-25
+"""Probability of a number at the device below which the line behind it is not looked at."""
 LARGE = 1e200
 TINY = np.finfo(float).tiny
 
@@ -270,23 +272,27 @@ def given_sum(series: Sequence[Floats], copies: Sequence[int], total: int) -> li
 
 def _tilted(heights: Sequence[Floats], copies: Sequence[int], total: int) -> list[Floats]:
     """Laws ∝ x^d e^{heights[d]}, by kind, with the x for which the means add up to `total`."""
-    counts = [np.arange(len(height)) for height in heights]
+    # In one array, padded with what has no weight: a call for each kind takes longer than its sums.
+    raised = np.full((len(heights), max(map(len, heights))), -np.inf)
+    for row, height in zip(raised, heights, strict=True):
+        row[: len(height)] = height
+    count, each = np.arange(raised.shape[1]), np.array(copies)
 
-    def laws(tilt: float) -> list[Floats]:
-        raised = [height + tilt * count for height, count in zip(heights, counts, strict=True)]
-        weights = [np.exp(height - height.max()) for height in raised]
-        return [weight / weight.sum() for weight in weights]
+    def laws(tilt: float) -> Floats:
+        tilted = raised + tilt * count
+        weights = np.exp(tilted - tilted.max(axis=1, keepdims=True))
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
     def excess(tilt: float) -> float:
-        means = (n * float(law @ count) for n, law, count in zip(copies, laws(tilt), counts, strict=True))
-        return sum(means) - total
+        return float(each @ (laws(tilt) @ count)) - total
 
     low, high, step = -1.0, 1.0, 1.0
     while excess(low) > 0.0:
         low, step = low - step, 2.0 * step
     while excess(high) < 0.0:
         high, step = high + step, 2.0 * step
-    return laws(float(brentq(excess, low, high, xtol=1e-13)))
+    found = laws(float(brentq(excess, low, high, xtol=1e-13)))
+    return [law[: len(height)] for law, height in zip(found, heights, strict=True)]
 
 
 @njit(cache=True)
@@ -321,7 +327,7 @@ def _add_line(coming, delay, at_device, law):  # type: ignore[no-untyped-def]
     most = len(coming)
     terms = np.empty(most + 1)
     for d in range(most + 1):
-        if at_device[d] == 0.0:
+        if at_device[d] < NEGLIGIBLE:
             continue
         terms[d] = total = 1.0
         for k in range(d + 1, most + 1):

@@ -28,6 +28,7 @@ Where no total that matters would fill a buffer, the answer is that of disks tha
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -43,12 +44,14 @@ from qtheory.markov.birth_death import stationary
 from qtheory.markov.sojourn import PhaseServers, Servers
 from qtheory.solve import enough_servers, fitted_service, phase_type, product_form
 from qtheory.solve.phase_type import PhaseChain
-from qtheory.solve.population import total_blocking
+from qtheory.solve.population import independent_total, total_blocking
 from qtheory.solve.sojourn import Sojourn, WaitThenService
 from qtheory.solve.steady_state import QUANTITIES, DiskState, SteadyState
 from qtheory.solve.waiting_groups import Group, TooLargeError, numbers, settle, single, tree
 
 Floats = NDArray[np.float64]
+MOST_DISKS = 2000
+"""Disks that are followed together where their buffers fill; beyond, it takes minutes."""
 FARTHEST = 4000
 """Largest total that is followed."""
 CUT = 1e-7
@@ -235,12 +238,11 @@ def _side_by_side(engine: Engine) -> SteadyState:
             found[disk] = methods[0].solve(alone) if methods else solve(alone)
     parts = [found[disk] for disk in engine.disks]
     throughput = sum(part.throughput for part in parts)
-    pmf = np.ones(1)
-    for part in parts:
-        pmf = np.convolve(pmf, part.in_system_pmf)
+    pmf = independent_total([part.in_system_pmf for part in parts])
     mean = sum(part.mean_in_system for part in parts)
     states = tuple(part.disks[0] for part in parts)
-    weights = {disk: sum(d == disk for d in engine.disks) * part.throughput for disk, part in found.items()}
+    copies = Counter(engine.disks)
+    weights = {disk: copies[disk] * part.throughput for disk, part in found.items()}
     return replace(
         parts[0],
         method="guests_that_wait",
@@ -338,6 +340,8 @@ def shared(engine: Engine) -> Shared:
     """The total of disks that share the servers, and how many of it wait in the guests."""
     server = _server(engine)
     disks = engine.disks
+    if len(disks) > MOST_DISKS:
+        raise TooLargeError(f"{len(disks)} disks whose buffers may fill are more than {MOST_DISKS}")
     kinds: dict[tuple[Arrivals, int, Full], int] = {}
     for disk in disks:
         key = (disk.arrivals, disk.buffer, disk.full)

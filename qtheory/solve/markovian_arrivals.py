@@ -108,7 +108,8 @@ def refusal(engine: Engine) -> str | None:
     order = math.prod(part.order for part in superposed(engine))
     states = order * chain.most
     if states > MOST_STATES:
-        return f"{order} phases of arrivals times {chain.most} of the servers are more than {MOST_STATES} states"
+        phases = str(order) if order <= MOST_NUMBERS else f"more than {MOST_NUMBERS:.0e}"
+        return f"{phases} phases of arrivals times {chain.most} of the servers are more than {MOST_STATES} states"
     longest = reach(engine, chain.law, chain.servers) or engine.most
     levels = chain.servers + max(min(longest, engine.most) - min(disk.most for disk in engine.disks), FEW_LEVELS)
     if levels * states**3 > MOST_WORK or levels * states**2 > MOST_NUMBERS:

@@ -8,6 +8,7 @@ enters as a constant.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,6 +24,8 @@ from qtheory.solve.steady_state import DiskState
 
 OUT_OF_REACH = 1e-80
 """Totals whose probability is below this fraction of the largest are left out."""
+DIRECTLY = 1 << 11
+"""Longest law that is added to another term by term."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +78,7 @@ def population(
     """Numbers present when disk i's series has the ratios `series[i]` and F(n+1)/F(n) = factor[n − constant].
 
     `series` holds one entry for each disk that is not saturated; `factor` as many as the total can grow. `reach` is the
-    largest total to keep; None: what can matter.
+    largest total to keep; None: what can matter. Raises ValueError as `merge_all`.
     """
     constant = sum(disk.most for disk in disks if disk.saturated)
     if not series:
@@ -109,6 +112,36 @@ def _reach(series: Sequence[NDArray[np.float64]], factor: NDArray[np.float64]) -
     peak = int(np.argmax(height))
     beyond = np.flatnonzero(height[peak:] < max(height[peak], 0.0) + np.log(OUT_OF_REACH))
     return len(factor) if len(beyond) == 0 else peak + int(beyond[0]) + 1
+
+
+def independent_total(laws: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Law of the sum of independent numbers: equal ones by doubling, different ones in a balanced tree.
+
+    Long laws are added by fast Fourier transforms, to an absolute error of 1e-15.
+
+    >>> independent_total([np.array([0.5, 0.5])] * 3)
+    array([0.125, 0.375, 0.375, 0.125])
+    """
+    level = []
+    for key, copies in Counter(law.tobytes() for law in laws).items():
+        power, total = np.frombuffer(key), np.ones(1)
+        for bit in reversed(f"{copies:b}"):
+            total = _added(total, power) if bit == "1" else total
+            copies //= 2
+            power = _added(power, power) if copies else power
+        level.append(total)
+    while len(level) > 1:
+        pairs = [_added(a, b) for a, b in zip(level[::2], level[1::2], strict=False)]
+        level = pairs + level[2 * len(pairs) :]
+    return level[0]
+
+
+def _added(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    if min(len(a), len(b)) <= DIRECTLY:
+        return np.asarray(np.convolve(a, b))
+    from scipy.signal import fftconvolve
+
+    return np.asarray(np.maximum(fftconvolve(a, b), 0.0))
 
 
 def disk_state(

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.engine import Device, Disk, Engine
+from qtheory.markov.merging import MOST_MERGED
 from qtheory.markov.sojourn import Servers
 from qtheory.solve.population import Population, disk_state, population, total_blocking
 from qtheory.solve.product_form import common_refusal
@@ -38,7 +39,11 @@ class Station:
 
 def refusal(engine: Engine) -> str | None:
     """Why this method cannot answer for `engine`, or None."""
-    return tied_by(engine) or common_refusal(engine)
+    reason = tied_by(engine) or common_refusal(engine)
+    free = [disk.most for disk in engine.disks if not disk.saturated]
+    if reason is None and len(free) > 1 and sum(free) > MOST_MERGED:
+        return f"{len(free)} disks can have {sum(free)} requests present, more than {MOST_MERGED}"
+    return reason
 
 
 def tied_by(engine: Engine) -> str | None:
