@@ -33,13 +33,9 @@ bench: .venv/installed bench-packages
 	$(BIN)/python -m validation.qemu.measure
 	$(BIN)/python -m validation.qemu.compare
 
+# One table of ratios; the peers get environments of their own, in .venv-peers, the first time.
 benchmark: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,benchmarks]"
-	$(BIN)/python -m benchmarks.simulation
-	$(BIN)/python -m benchmarks.solvers
-	$(BIN)/python -m benchmarks.drains
-	$(BIN)/python -m benchmarks.sizing
-	$(BIN)/python -m benchmarks.traces
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
 # The paper, paper/paper.pdf: derivations checked, a sample of the committed results made again (not with QUICK=1), then
 # TeX, which is installed from Debian where that is possible.
@@ -53,4 +49,4 @@ results: .venv/installed
 	$(BIN)/python -m validation $(FIO)
 
 clean:
-	rm -rf .venv report.html paper/generated paper/derivations paper/paper.pdf
+	rm -rf .venv .venv-peers report.html paper/generated paper/derivations paper/paper.pdf

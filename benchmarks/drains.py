@@ -1,22 +1,23 @@
-"""What a drain's law and the best approach to a stop cost beside their bare kernels: `python -m benchmarks.drains`.
+"""What a drain's quantile and the best limits before a stop cost beside their bare kernels.
 
-Drains of 64 disks, K = 256, before 64 servers with H2 service of scv 4: the stationary state is known, and what is
-timed is the moments and the 99 % quantile. Beside it stands uniformization, reckoned as a product of its sparse matrix
-with a vector, that of SOME levels scaled up to all, times the ticks it takes. Then the best limits for 1000 requests,
-beside steps of integration of their equation. Processor times; ratios are what compares between machines.
+Drains of 64 disks, K = 256, before 64 servers with H2 service of scv 4: the stationary state is known, and the moments
+and the 99 % quantile are asked. The limit is one product of the chain's sparse matrix with a vector, that of SOME
+levels scaled up to all; uniformization would take as many as there are ticks. Then the best limits for 1000 requests,
+beside a step of integration of their equation.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.sparse import csr_array
 
 import qtheory as qt
+from benchmarks.measure import SOON, Contender, Row, here, race
 from qtheory.drain.drain_law import DrainTime
+from qtheory.drain.optimal_kernel import best
 from qtheory.drain.phase_type import FAR, Death
 from qtheory.solve.phase_type import solved_chain
 
@@ -24,12 +25,7 @@ SERVERS, DISKS, BUFFER, MEAN = 64, 64, 256, 0.010
 LOADS = (0.9, 1.2)
 SOME = 500
 BUDGETS = {0.9: 0.06, 1.2: 0.1}
-
-
-def seconds(run: Callable[[], object]) -> float:
-    began = time.process_time()
-    run()
-    return time.process_time() - began
+REQUESTS, STEPS = 1000, 2000
 
 
 def law(death: Death) -> DrainTime:
@@ -40,45 +36,50 @@ def law(death: Death) -> DrainTime:
     )  # fmt: skip
 
 
-def quantile(load: float) -> None:
-    """Print what the 99 % quantile costs from a stationary state on, and what the ticks would."""
+def quantile(load: float) -> list[Row]:
+    """The 99 % quantile from a stationary state on."""
     service = qt.Hyperexponential.balanced(mean=MEAN, scv=4.0)
     disk = qt.Disk(qt.Poisson(load * SERVERS / MEAN / DISKS), buffer=BUFFER)
     chain = solved_chain(qt.Engine([disk] * DISKS, qt.Device(SERVERS, service)))[0]
     death = Death(chain, chain.levels)
-    tick = csr_array(death._tick(SOME).T)
+    tick = csr_array(death.tick(SOME).T)
     x = np.ones(tick.shape[1])
-    one = min(seconds(lambda: tick @ x) for _ in range(5)) * sum(len(level) for level in death.levels) / len(x)
+    part = len(x) / sum(len(level) for level in death.levels)
     found = law(death)
     ticks = math.ceil(SERVERS * chain.counts.fastest * (found.mean + FAR * math.sqrt(found.variance)))
-    spent = min(seconds(lambda: law(Death(chain, chain.levels)).quantile(0.99)) for _ in range(2))
-    print(
-        f"drain quantile, load {load}: {spent:.2f} s, {spent / one:.0f} products; {ticks} ticks would be "
-        f"{ticks * one / spent:.0f} times that"
-    )
+    product = here(lambda k: float((tick @ x)[0]))
+    contenders = [
+        Contender("one product", product, part),
+        Contender("uniformization", product, part / ticks, note=f"{ticks} ticks"),
+        Contender("qtheory", here(lambda k: law(Death(chain, chain.levels)).quantile(0.99 + SOON * k))),
+    ]
+    return race("drain, 99 %", f"64 servers, H2, load {load}", contenders, limit="one product", rounds=2)
 
 
-def limits(load: float) -> None:
-    """Print what the best limits cost, and how many integrations over the horizon that is."""
-    from qtheory.drain.optimal_kernel import best
+def limits(load: float) -> list[Row]:
+    """The best limits before a stop."""
+    rates = np.minimum(np.arange(1, REQUESTS + 1), SERVERS) / MEAN
+    n = np.arange(REQUESTS + 1.0)
 
-    disk = qt.Disk(qt.Poisson(load * SERVERS / MEAN), buffer=1000)
-    engine = qt.Engine([disk], qt.Device(SERVERS, qt.Exponential(mean=MEAN)))
-    rates = np.minimum(np.arange(1, 1001), SERVERS) / MEAN
-    n = np.arange(1001.0)
-    one = (
-        min(seconds(lambda: best(rates, load * SERVERS / MEAN, n / 1000, 10.0, n, 1e-5, 2000)) for _ in range(3)) / 2000
-    )
-    spent = min(seconds(lambda: qt.optimal_limits(engine, drain_budget=BUDGETS[load])) for _ in range(2))
-    print(f"best limits for 1000 requests, load {load}: {spent:.2f} s, {spent / one:.0f} steps of integration")
+    def engine(k: int) -> qt.Engine:
+        disk = qt.Disk(qt.Poisson(load * (1.0 + SOON * k) * SERVERS / MEAN), buffer=REQUESTS)
+        return qt.Engine([disk], qt.Device(SERVERS, qt.Exponential(mean=MEAN)))
+
+    def steps(k: int) -> float:
+        best(rates, load * SERVERS / MEAN, n / REQUESTS, 10.0, n, 1e-5, STEPS)
+        return math.nan
+
+    def ours(k: int) -> float:
+        qt.optimal_limits(engine(k), drain_budget=BUDGETS[load])
+        return math.nan
+
+    contenders = [Contender("one step of integration", here(steps), STEPS), Contender("qtheory", here(ours))]
+    case = f"{REQUESTS} requests, load {load}"
+    return race("best limits before a stop", case, contenders, limit=contenders[0].name, rounds=2)
 
 
-def main() -> None:
+def rows() -> Iterator[Row]:
     for load in LOADS:
-        quantile(load)
+        yield from quantile(load)
     for load in LOADS:
-        limits(load)
-
-
-if __name__ == "__main__":
-    main()
+        yield from limits(load)

@@ -1,162 +1,160 @@
-"""How fast the simulator is, as ratios measured in one run: `python -m benchmarks.simulation`.
+"""The simulator beside others: one station of eight servers at load 0.8, by its mean wait.
 
-M/M/8 at load 0.8 from four disks with buffers of 64. The yardstick is the bare Kiefer–Wolfowitz recursion compiled by
-numba: no disks, no buffers, no drain, arrays drawn beforehand. The best of several repeats counts for each; absolute
-times are those of one machine on one day and are not shown.
+The limit is the bare Kiefer–Wolfowitz recursion compiled by numba: no disks, no drains, no statistics but the sum of
+all waits, on arrays drawn beforehand. qtheory's own kernel runs on the same arrays. Costs are per request; the others,
+hundreds of times as slow, simulate fewer of them, and what error their number allows stands beside theirs.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import random
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import mpmath as mp
 import numpy as np
 from numba import njit
 
 import qtheory as qt
-from qtheory.simulate import simulate
+from benchmarks.forty_digits import DIGITS, mean_line
+from benchmarks.measure import Contender, Row, here, race
+from benchmarks.peers import CIW, LINE, MOST_QUEUE, SIMPY
+from qtheory.laws import Law
 from qtheory.simulate.draws import Draws
 from qtheory.simulate.events import EventRun
 from qtheory.simulate.fcfs import UNLIMITED, serve
 from qtheory.simulate.tally import Tally
 
-SERVERS, LOAD, DISKS, BUFFER = 8, 0.8, 4, 64
-SLOW_REQUESTS = 20_000
-REQUESTS = 1_000_000
+SUBJECT = "simulation, mean wait"
+SERVERS, RATE = 8, 6.4
+EXPONENTIAL = qt.Exponential(1.0)
+HYPEREXPONENTIAL = qt.Hyperexponential.balanced(mean=1.0, scv=4.0)
+ROOM = 12
+ENDLESS = 4096
+"""Requests that never are present at once."""
+REQUESTS, MANY = 1_000_000, 10_000_000
+PEERS = ((SIMPY, 20_000), (CIW, 20_000), (MOST_QUEUE, 20_000), (LINE, REQUESTS))
+EVERYTHING = "qtheory, four disks with buffers"
 
 
 @njit(cache=True)
-def kiefer_wolfowitz(arrival, service, free, start):
-    """Start of each service at servers that become free at the times in `free`, kept sorted."""
+def kiefer_wolfowitz(arrival, service, free, room):
+    """Mean wait at servers that become free at the times in `free`, kept sorted, in a line with room for so many."""
+    start = np.empty(len(arrival))
+    served = started = 0
+    waited = 0.0
     for k in range(len(arrival)):
-        begins = max(arrival[k], free[0])
-        start[k] = begins
+        now = arrival[k]
+        if free[0] > now:
+            while started < served and start[started] <= now:
+                started += 1
+            if served - started >= room:
+                continue
+        begins = max(now, free[0])
+        waited += begins - now
+        start[served] = begins
+        served += 1
         ends = begins + service[k]
         i = 0
         while i + 1 < len(free) and free[i + 1] < ends:
             free[i] = free[i + 1]
             i += 1
         free[i] = ends
+    return waited / served
 
 
-def engine(shares="fifo", disks=DISKS) -> qt.Engine:
-    disk = qt.Disk(qt.Poisson(SERVERS * LOAD / disks), buffer=BUFFER * DISKS // disks)
-    return qt.Engine([disk] * disks, qt.Device(servers=SERVERS, service=qt.Exponential(1.0)), shares=shares)
+def engine(law: Law, room: int, disks: int = 1, **options: object) -> qt.Engine:
+    """These disks with buffers for `room` requests each."""
+    return qt.Engine([qt.Disk(qt.Poisson(RATE / disks), buffer=room)] * disks, qt.Device(SERVERS, law), **options)
 
 
-def best(work: Callable[[], int], repeats: int) -> float:
-    """Most requests per second of some repeats, after one that compiles."""
-    work()
-    speeds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        requests = work()
-        speeds.append(requests / (time.perf_counter() - began))
-    return max(speeds)
-
-
-def bare_and_fast() -> tuple[float, float]:
-    """Both recursions over the same arrays, too long for the processor to learn their branches by heart."""
-    arrivals = Draws(engine(), 1).open(REQUESTS)
-    start, completion, drain = (np.empty(REQUESTS) for _ in range(3))
-
-    def bare() -> int:
-        kiefer_wolfowitz(arrivals.time, arrivals.service, np.zeros(SERVERS), start)
-        return REQUESTS
-
-    size = REQUESTS + SERVERS + DISKS * BUFFER + 1
+def kernel(law: Law, room: int, requests: int = REQUESTS) -> tuple[Callable[[int], float], Callable[[int], float]]:
+    """The bare recursion and qtheory's kernel, over the same arrays, too long to be known by heart."""
+    arrivals = Draws(engine(law, room), 1).open(requests)
+    start, completion, drain = (np.empty(requests) for _ in range(3))
+    size = requests + SERVERS + room + 1
     departure, owner, peak = np.full(size, -np.inf), np.zeros(size, np.int32), np.full(size, -np.inf)
-    buffer = np.full(DISKS, BUFFER, np.uint64)
+    buffer = np.array([room], np.uint64)
 
-    def fast() -> int:
-        count = np.zeros(DISKS, np.uint64)
+    def bare(k: int) -> float:
+        return kiefer_wolfowitz(arrivals.time, arrivals.service, np.zeros(SERVERS), room - SERVERS)
+
+    def own(k: int) -> float:
+        departure[:SERVERS] = -np.inf
+        peak[:SERVERS] = -np.inf
         serve(
-            *arrivals, SERVERS, UNLIMITED, UNLIMITED, False, buffer, count, departure, owner, peak, SERVERS, start,
-            completion, drain,
+            *arrivals, SERVERS, UNLIMITED, UNLIMITED, False, buffer, np.zeros(1, np.uint64), departure, owner, peak,
+            SERVERS, start, completion, drain,
         )  # fmt: skip
-        return REQUESTS
+        return float(np.nanmean(start - arrivals.time)) if k == 0 else 0.0
 
-    bare()
-    expected = start.copy()
-    fast()
-    assert np.allclose(start, expected), "the two recursions disagree"
-    return best(bare, 20), best(fast, 20)
+    return bare, own
 
 
-def event_kernel() -> int:
-    """The event kernel on the same engine, its draws and books included."""
-    run, tally = EventRun(engine(), Draws(engine(), 1)), Tally(engine(), REQUESTS // 2)
-    done = 0
-    while done < REQUESTS // 2:
-        done += run.advance(REQUESTS // 2 - done, tally)
-    return done
+def by_events(described: qt.Engine, requests: int) -> Callable[[int], float]:
+    """The kernel that takes any engine, its draws and books included."""
+
+    def run(k: int) -> float:
+        events, tally, done = EventRun(described, Draws(described, 1 + k)), Tally(described, requests), 0
+        while done < requests:
+            done += events.advance(requests - done, tally)
+        return float(tally.wait.sum() / tally.finished.sum())
+
+    return run
 
 
-def with_simpy() -> int:
-    import simpy
-
-    draw = random.Random(1)
-    env = simpy.Environment()
-    servers = simpy.Resource(env, SERVERS)
-    waits = []
-
-    def request():
-        came = env.now
-        with servers.request() as turn:
-            yield turn
-            waits.append(env.now - came)
-            yield env.timeout(draw.expovariate(1.0))
-
-    def source():
-        for _ in range(SLOW_REQUESTS):
-            yield env.timeout(draw.expovariate(SERVERS * LOAD))
-            env.process(request())
-
-    env.process(source())
-    env.run()
-    return len(waits)
-
-
-def with_ciw() -> int:
-    import ciw
-
-    network = ciw.create_network(
-        arrival_distributions=[ciw.dists.Exponential(SERVERS * LOAD)],
-        service_distributions=[ciw.dists.Exponential(1.0)],
-        number_of_servers=[SERVERS],
-    )
-    ciw.seed(1)
-    simulation = ciw.Simulation(network)
-    simulation.simulate_until_max_customers(SLOW_REQUESTS)
-    return SLOW_REQUESTS
-
-
-def main() -> None:
-    bare, fast = bare_and_fast()
-    rows = [
-        ("Kiefer–Wolfowitz, numba, bare recursion", bare),
-        ("fcfs kernel, disks with buffers, drains", fast),
-        ("simulate, end to end (10⁷ requests)", best(lambda: simulate(engine(), 10 * REQUESTS).requests, 4)),
-        ("simulate, end to end (10⁶ requests)", best(lambda: simulate(engine(), REQUESTS).requests, 10)),
-        ("the same with one disk (10⁷ requests)", best(lambda: simulate(engine(disks=1), 10 * REQUESTS).requests, 4)),
-        ("event kernel, draws and books included", best(event_kernel, 3)),
-        (
-            "simulate on the event kernel (10⁶ requests)",
-            best(lambda: simulate(engine((SERVERS * BUFFER,) * DISKS), REQUESTS).requests, 2),
+def contenders(law: Law, room: int, requests: int = REQUESTS) -> tuple[list[Contender], float]:
+    """Ours, and the relative half-width that its number of requests allows."""
+    described = engine(law, room)
+    once = qt.simulate(described, requests, seed=1).mean_wait
+    allowed = once.half_width / once.value
+    bare, own = kernel(law, room, requests)
+    few = requests // 2
+    return [
+        Contender("bare numba recursion", here(bare), requests, allowed, f"{requests} requests"),
+        Contender("qtheory's kernel, same arrays", here(own), requests, allowed, "disks, buffers, drains"),
+        Contender(
+            "qtheory", here(lambda k: qt.simulate(described, requests, seed=1 + k).mean_wait.value), requests, allowed,
+            "draws, statistics, laws, drains",
         ),
-    ]
-    slow = {}
-    for name, work in (("SimPy", with_simpy), ("Ciw", with_ciw)):
-        if importlib.util.find_spec(name.lower()) is None:
-            print(f"{name} is not installed: skipped")
-        else:
-            slow[name] = best(work, 2)
-    print(f"{'requests per second, as ratios':<46}" + "".join(f"{f'to {name}':>12}" for name in ("bare KW", *slow)))
-    for name, speed in [*rows, *slow.items()]:
-        print(f"{name:<46}{speed / bare:>12.3g}" + "".join(f"{speed / other:>12.3g}" for other in slow.values()))
+        Contender(
+            "qtheory's event kernel", here(by_events(described, few)), few, allowed * (requests / few) ** 0.5,
+            "takes any engine",
+        ),
+    ], allowed  # fmt: skip
 
 
-if __name__ == "__main__":
-    main()
+def rows() -> Iterator[Row]:
+    with mp.workdps(DIGITS):
+        poisson = qt.MAP([[-RATE]], [[RATE]])
+        exact = float(mean_line(poisson, HYPEREXPONENTIAL.phase_type(), SERVERS) / mp.mpf(RATE))
+    markov = {"arrival_rate": RATE, "service_rate": 1.0, "servers": SERVERS, "precision": DIGITS}
+    cases = (
+        ("M/M/8", EXPONENTIAL, ENDLESS, float(qt.stations.mmc(**markov).mean_wait)),
+        ("M/G/8: H2, scv 4", HYPEREXPONENTIAL, ENDLESS, exact),
+        (f"M/M/8/{ROOM}", EXPONENTIAL, ROOM, float(qt.stations.mmck(**markov, capacity=ROOM).mean_wait)),
+    )
+    for case, law, room, wait in cases:
+        ours, allowed = contenders(law, room)
+        if case == "M/M/8":
+            many = engine(law, ENDLESS // 4, disks=4)
+            ours.append(
+                Contender(
+                    EVERYTHING, here(lambda k, e=many: qt.simulate(e, MANY, seed=1 + k).mean_wait.value), MANY,
+                    allowed * (REQUESTS / MANY) ** 0.5, f"{MANY} requests",
+                )
+            )  # fmt: skip
+        phases = law.phase_type()
+        arguments = {
+            "rate": RATE,
+            "probabilities": phases.alpha.tolist(),
+            "means": (-1.0 / np.diag(phases.T)).tolist(),
+            "servers": SERVERS,
+            "capacity": None if room == ENDLESS else room,
+        }
+        theirs = [
+            Contender(
+                peer.name, peer.task("simulate", **arguments, requests=n), n, allowed * (REQUESTS / n) ** 0.5,
+                f"{peer.requirement}, {n} requests",
+            )
+            for peer, n in PEERS
+        ]  # fmt: skip
+        yield from race(SUBJECT, case, ours + theirs, exact=wait, limit="bare numba recursion", rounds=2)

@@ -24,6 +24,7 @@ array([[2., 0.],
 
 from __future__ import annotations
 
+from copy import copy
 from functools import lru_cache
 from itertools import combinations
 from math import comb
@@ -82,15 +83,15 @@ class PhaseCounts:
 
 def _matrix(busy: int, phases: int, moves: list[tuple[int, int]], rates: list[float]) -> csr_array:
     """Rates of one server's `moves` from phase to phase, each at its rate times the number that may do so."""
-    shape, row_starts, columns, number, move = _structure(busy, phases, tuple(moves))
-    return csr_array((number * np.array(rates)[move], columns, row_starts), shape=shape)
+    number, move = _structure(busy, phases, tuple(moves))
+    found = copy(number)  # rows and columns are the same: scipy would check them again, and take longer than the rest
+    found.data = number.data * np.array(rates)[move]
+    return found
 
 
 @lru_cache(maxsize=256)
-def _structure(
-    busy: int, phases: int, moves: tuple[tuple[int, int], ...]
-) -> tuple[tuple[int, int], Ints, Ints, Floats, Ints]:
-    """Shape, row starts and columns of a sparse matrix; of each entry how many servers may make which of the moves."""
+def _structure(busy: int, phases: int, moves: tuple[tuple[int, int], ...]) -> tuple[csr_array, Ints]:
+    """How many servers may make a move from the state of the row to that of the column; of each entry, which move."""
     states = _states(busy, phases)
     rows, columns, number, move = [np.empty(0, dtype=np.int64)], [], [np.empty(0)], []
     after = busy
@@ -111,10 +112,12 @@ def _structure(
     column, which_move = (np.concatenate([np.empty(0, dtype=np.int64), *parts]) for parts in (columns, move))
     order = np.lexsort((column, row))
     starts = np.searchsorted(row[order], np.arange(shape[0] + 1))
-    found = starts, column[order], np.concatenate(number)[order], which_move[order]
-    for array in found:
+    found = csr_array((np.concatenate(number)[order], column[order], starts), shape=shape)
+    found.has_canonical_format = True
+    move_of_each = which_move[order]
+    for array in (found.data, found.indices, found.indptr, move_of_each):
         array.flags.writeable = False
-    return shape, *found
+    return found, move_of_each
 
 
 @lru_cache(maxsize=256)

@@ -17,7 +17,7 @@ phase. The error bound says so: 16 roundings of that, the largest that was found
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -174,6 +174,7 @@ def _both(of_arrivals: Floats, of_servers: csr_array) -> Rates:
     return np.kron(of_arrivals, servers) if small else csr_array(kron(of_arrivals, servers))
 
 
+@lru_cache(maxsize=16)
 def _eye(n: int) -> csr_array:
     from scipy.sparse import csr_array, eye_array
 

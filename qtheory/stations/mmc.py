@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qtheory.arguments import count, positive
 from qtheory.markov.birth_death import stationary
@@ -120,11 +121,12 @@ def level_station(method: str, arrivals: Floats, servers: int, rate: float) -> S
     pmf = stationary(arrivals[:-1], rate * np.minimum(np.arange(1, room + 1), servers))
     found = arrivals[:-1] * pmf[:-1]
     law = Servers(found / found.sum(), servers, rate)
+    means: dict[str, Any] = {name: float(x) for name, x in level_means(pmf, arrivals, servers, rate).items()}
     return Station(
         method=method,
         exact=True,
         error_bounds=dict.fromkeys((*MEANS, *LAWS), 32.0 * ROUNDING * math.sqrt(room)),
-        **level_means(pmf.tolist(), arrivals.tolist(), servers, rate),
+        **means,
         _wait=lambda t: law.sf("wait", t),
         _response=lambda t: law.sf("response", t),
         _pmf=lambda: pmf,
@@ -136,21 +138,22 @@ def level_station_in_digits(method: str, arrivals: Sequence[Any], servers: int, 
     weights = [rate / rate]
     for n, arrival in enumerate(arrivals[:-1], 1):
         weights.append(weights[-1] * arrival / (min(n, servers) * rate))
-    total = sum(weights)
-    return in_digits(method, digits, level_means([w / total for w in weights], arrivals, servers, rate))
+    pmf = np.array(weights, dtype=object) / sum(weights)
+    return in_digits(method, digits, level_means(pmf, np.array(arrivals, dtype=object), servers, rate))
 
 
-def level_means(pmf: Sequence[Any], arrivals: Sequence[Any], servers: int, rate: Any) -> dict[str, Any]:
-    """The means, in floats or in mpmath's numbers; sums of positive terms only."""
+def level_means(pmf: NDArray[Any], arrivals: NDArray[Any], servers: int, rate: Any) -> dict[str, Any]:
+    """The means, in floats or in mpmath's numbers (arrays of objects); sums of positive terms only."""
     room = len(pmf) - 1
-    flow = [arrival * p for arrival, p in zip(arrivals, pmf, strict=True)]
-    throughput = sum(flow[:room])
-    waiting = sum((n - servers) * pmf[n] for n in range(servers + 1, room + 1))
-    busy = sum(min(n, servers) * p for n, p in enumerate(pmf))
+    present = np.arange(room + 1)
+    flow = arrivals * pmf
+    throughput = flow[:room].sum()
+    waiting = ((present[servers + 1 :] - servers) * pmf[servers + 1 :]).sum()
+    busy = (np.minimum(present, servers) * pmf).sum()
     return {
         "throughput": throughput,
         "blocking": flow[room] / (throughput + flow[room]),
-        "delay_probability": sum(flow[servers:room]) / throughput,
+        "delay_probability": flow[servers:room].sum() / throughput,
         "mean_wait": waiting / throughput,
         "mean_response": waiting / throughput + 1 / rate,
         "mean_in_system": busy + waiting,
