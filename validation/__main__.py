@@ -20,6 +20,7 @@ PRINTED = ("depth_schedule", "optimal_control")
 def main(grid: list[str]) -> int:
     """Run them all."""
     failed = []
+    (RESULTS / "atlas.jsonl").unlink(missing_ok=True)
     for script in sorted(Path(__file__).parent.glob("*.py")):
         name = script.stem
         if name.startswith("__") or name == "tables" or (name == "fio_sizing" and not grid):
@@ -32,6 +33,10 @@ def main(grid: list[str]) -> int:
         if name in PRINTED:
             (RESULTS / f"{name}.txt").write_text(run.stdout, encoding="utf-8")
         if run.returncode:
+            failed.append(name)
+    for name in ("atlas", "atlas.report"):
+        print(f"== {name}", flush=True)
+        if subprocess.run([sys.executable, "-m", f"validation.{name}"]).returncode:
             failed.append(name)
     if failed:
         print("more than is stated:", ", ".join(failed), file=sys.stderr)

@@ -13,6 +13,8 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 WRITES = {
+    "atlas.__main__": ("atlas.jsonl", "atlas.parquet"),
+    "atlas.report": ("atlas.png",),
     "closed_guests": ("closed_guests.csv",),
     "delay_line": ("delay_line.csv",),
     "depth_schedule": ("depth_schedule.txt",),
@@ -33,6 +35,7 @@ WRITES = {
     "qemu.predict": ("qemu_predictions.csv",),
     "real_drains": ("real_drains.csv",),
     "resizing": ("resizing.csv", "resizing.svg", "resizing_curve.csv"),
+    "scale": ("scale.csv",),
     "service_laws": ("service_laws.csv",),
     "shares": ("shares_disciplines.csv", "shares_nvme.csv", "shares_two_devices.csv"),
     "sizing": (

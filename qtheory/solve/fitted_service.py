@@ -67,8 +67,8 @@ MEASURED: dict[str, dict[str, float]] = {
 """Largest relative error over the cells of `validation/service_laws.py` that may set bounds, half-widths (below 1 %)
 included; for a fit far from the law, for each unit of distance. The range is that of `phase_type.MEASURED`, for
 lognormal, Weibull and constant service, and Erlang laws of many phases; the largest are of constant service before one
-server. Those of quantiles near the law are of lognormal service of scv 4 to 10 before one server, against M/G/1, which is
-exact (`tests/test_fitted_service.py`)."""
+server. Those of quantiles near the law are of lognormal service of scv 4 to 10 before one server, against M/G/1, which
+is exact (`tests/test_fitted_service.py`)."""
 MEASURED_CLOSED = {
     "throughput": 0.008,
     "blocking": 0.0,

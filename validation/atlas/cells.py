@@ -54,6 +54,8 @@ SERVICES = (
     ("mixed", 0.12),
 )
 THROTTLES = (("none", 0.5), ("depth", 0.2), ("depth of a disk", 0.1), ("schedule", 0.15), ("rate", 0.05))
+REFUSING = tuple(("line", name) for name, _ in ARRIVALS if name != "saturated")
+"""Sharings and arrivals of engines that may refuse at Q: saturated guests would retry without end."""
 DIMENSIONS = len(RANGES) + 8
 
 Throttle = qt.DepthLimit | qt.DepthSchedule | qt.RateLimit | None
@@ -111,7 +113,7 @@ def drawn(grid: str, index: int) -> Cell:
     elif chosen["sharing"] == "own" or (chosen["sharing"] == "line" and (limited < 0.4 or x["room"] < 1.0)):
         queue = None
     held: qt.engine.Hold = "ring" if hold < 0.45 else "engine"
-    if hold > 0.9 and queue is not None and not patient and chosen["sharing"] == "line":
+    if hold > 0.9 and queue is not None and not patient and (chosen["sharing"], chosen["arrivals"]) in REFUSING:
         held = "refuse"
     chosen |= {"alike": "equal" if kinds == 1 else "different", "full": full, "hold": held}
     rule: qt.engine.Rule = "equal" if chosen["sharing"] == "slots" else "fifo"
