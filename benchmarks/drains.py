@@ -3,9 +3,8 @@
 Drains of 64 disks, K = 256, before 64 servers with H2 service of scv 4: the stationary state is known, and the moments
 and the 99 % quantile are asked. The limit is one product of the chain's sparse matrix with a vector, that of SOME
 levels scaled up to all; uniformization takes as many as there are ticks, and its answer, which shares nothing with the
-inverted transform, is what the error is
-against where they are not more than MOST_TICKS. Then the best limits for 1000 requests,
-beside a step of integration of their equation.
+inverted transform, is what the error is against where they are not more than MOST_TICKS. Then the best limits for 1000
+requests, beside a step of integration of their equation.
 """
 
 from __future__ import annotations

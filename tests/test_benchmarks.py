@@ -11,13 +11,11 @@ import pytest
 
 import qtheory as qt
 from benchmarks import peers, same_accuracy, simulation, stations
-from benchmarks.__main__ import RESULTS, SUBJECTS
+from benchmarks.__main__ import README, RESULTS, SUBJECTS
 from benchmarks.forty_digits import DIGITS, mean_line
-from benchmarks.measure import APART, HEAD, Contender, Row, here, markdown, measured, race, slope, write
+from benchmarks.measure import APART, HEAD, Contender, Row, here, markdown, measured, quoted, race, slope, write
 from benchmarks.measure import scaling as growth
 from qtheory.markov.phase_counts import PhaseCounts
-
-README = Path(__file__).parents[1] / "README.md"
 
 
 def costing(costs, answer):
@@ -180,11 +178,11 @@ def test_matrices_of_one_pattern_have_their_own_rates():
 
 
 def test_readme_quotes_the_table():
-    table = set((RESULTS / "table.md").read_text(encoding="utf-8").splitlines())
-    text = README.read_text(encoding="utf-8").splitlines()
-    quoted = [line for line in text if line.startswith("| ") and line.count("|") == len(HEAD) + 1]
-    assert len(quoted) >= 5
-    assert not set(quoted) - table - {markdown([]).splitlines()[1]}
+    table, text = (path.read_text(encoding="utf-8") for path in (RESULTS / "table.md", README))
+    lines = [line for line in text.splitlines() if line.startswith("| ") and line.count("|") == len(HEAD) + 1]
+    assert len(lines) > 5
+    assert set(lines) <= set(table.splitlines())
+    assert quoted(text, table) == text
 
 
 def test_every_subject_is_a_module_of_rows_and_is_listed():
