@@ -1,6 +1,6 @@
 """Run the benchmarks, all or those named, and print their one table: `python -m benchmarks [SUBJECT ...]`.
 
-When all were run the table is kept in benchmarks/results, and replaces what stood there.
+When all were run the table is kept in benchmarks/results, and replaces what stood there and what README quotes of it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.measure import markdown, write
+from benchmarks.measure import markdown, quoted, write
 from benchmarks.peers import PEERS
 
 SUBJECTS = ("simulation", "stations", "same_accuracy", "scaling", "drains", "sizing", "traces", "memory")
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
 
 
 def main(subjects: list[str]) -> None:
@@ -30,6 +31,7 @@ def main(subjects: list[str]) -> None:
     print(markdown(rows), end="")
     if not subjects:
         write(rows, RESULTS)
+        README.write_text(quoted(README.read_text(encoding="utf-8"), markdown(rows)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -158,6 +158,17 @@ def markdown(rows: Sequence[Row]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
+def quoted(text: str, table: str) -> str:
+    r"""A text with the lines that it quotes of the table as they stand there now: those of the same first three cells.
+
+    >>> quoted("Ours is fast:\n| a | b | c | 3 |\n| x | y | z | 4 |\n", "| a | b | c | 2 |\n| a | b | d | 1 |\n")
+    'Ours is fast:\n| a | b | c | 2 |\n| x | y | z | 4 |\n'
+    """
+
+    now = {tuple(line.split("|")[:4]): line for line in table.splitlines(keepends=True)}
+    return "".join(now.get(tuple(line.split("|")[:4]), line) for line in text.splitlines(keepends=True))
+
+
 def _cells(row: Row) -> list[str]:
     ratios = [_number(x, 3) for x in (row.to_qtheory, row.to_limit)]
     slope = "" if row.slope is None else f"{row.slope:.2f}"

@@ -2,11 +2,14 @@
 
 The limit is the bare Kiefer–Wolfowitz recursion compiled by numba: no disks, no drains, no statistics but the sum of
 all waits, on arrays drawn beforehand. qtheory's own kernel runs on the same arrays. Costs are per request; the others,
-hundreds of times as slow, simulate fewer of them, and what error their number allows stands beside theirs.
+hundreds of times as slow, simulate fewer of them, and what error their number allows stands beside theirs. LINE tells
+the mean response, of which the mean service is taken away, and with it scatters what the services drawn were: how many
+requests of ours one of its `samples` is worth is measured over SEEDS seeds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import mpmath as mp
@@ -15,8 +18,8 @@ from numba import njit
 
 import qtheory as qt
 from benchmarks.forty_digits import DIGITS, mean_line
-from benchmarks.measure import Contender, Row, here, race
-from benchmarks.peers import CIW, LINE, MOST_QUEUE, SIMPY
+from benchmarks.measure import Contender, Row, Run, here, race
+from benchmarks.peers import CIW, LINE, MOST_QUEUE, SIMPY, NoAnswerError
 from qtheory.laws import Law
 from qtheory.simulate.draws import Draws
 from qtheory.simulate.events import EventRun
@@ -32,6 +35,7 @@ ENDLESS = 4096
 """Requests that never are present at once."""
 REQUESTS, MANY = 1_000_000, 10_000_000
 PEERS = ((SIMPY, 20_000), (CIW, 20_000), (MOST_QUEUE, 20_000), (LINE, REQUESTS))
+SEEDS, FEW = 60, 20_000
 EVERYTHING = "qtheory, four disks with buffers"
 
 
@@ -122,6 +126,16 @@ def contenders(law: Law, room: int, requests: int = REQUESTS) -> tuple[list[Cont
     ], allowed  # fmt: skip
 
 
+def worth(run: Run, described: qt.Engine) -> float:
+    """Of how many requests of ours a run of FEW has the variance, a part of FEW; nan where the peer does not answer."""
+    try:
+        theirs = [run(k)[1] for k in range(SEEDS)]
+    except NoAnswerError:
+        return math.nan
+    ours = [qt.simulate(described, FEW, seed=1 + k).mean_wait.value for k in range(SEEDS)]
+    return float(np.var(ours) / np.var(theirs))
+
+
 def rows() -> Iterator[Row]:
     with mp.workdps(DIGITS):
         poisson = qt.MAP([[-RATE]], [[RATE]])
@@ -150,10 +164,13 @@ def rows() -> Iterator[Row]:
             "servers": SERVERS,
             "capacity": None if room == ENDLESS else room,
         }
+        part = worth(LINE.task("simulate", **arguments, requests=FEW), engine(law, room))
         theirs = [
             Contender(
-                peer.name, peer.task("simulate", **arguments, requests=n), n, allowed * (REQUESTS / n) ** 0.5,
-                f"{peer.requirement}, {n} requests",
+                peer.name, peer.task("simulate", **arguments, requests=n), n,
+                allowed * (REQUESTS / n / (part if peer is LINE else 1.0)) ** 0.5,
+                f"{peer.requirement}, {n} requests" if peer is not LINE else
+                f"{peer.requirement}, {n} samples, worth {part:.2g} requests each",
             )
             for peer, n in PEERS
         ]  # fmt: skip

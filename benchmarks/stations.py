@@ -75,7 +75,7 @@ def mphc(servers: int, load: float) -> list[Row]:
         Contender("numpy, each level once", here(by_levels(servers))),
         Contender("qtheory", here(ours), allowed=stated),
         Contender(MOST_QUEUE.name, MOST_QUEUE.task("mphc", **arguments), note="MapPhCCalc"),
-        Contender(LINE.name, LINE.task("mphc", **arguments | {"soon": 0.0}), note="qsys_mapphc"),
+        Contender(LINE.name, LINE.task("mphc", **arguments | {"soon": 0.0}), note="qsys_mapphc, at one rate only"),
         Contender(f"{LINE.name} MAM", LINE.task("mam", **arguments), note="of a model"),
     ]
     return race("M/PH/c, mean wait", f"M/H2/{servers}, load {load}", contenders, exact=exact, limit=contenders[0].name)
