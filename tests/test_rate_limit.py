@@ -138,3 +138,14 @@ def test_a_shared_device_against_simulated_stops(law, servers, outstanding, disk
 def test_what_is_not_covered_is_refused(e, throttle, why):
     with pytest.raises(ValueError, match=why):
         qt.drain_time(e, throttle)
+
+
+def test_requests_left_in_the_rings_are_not_held_back():
+    """Found by the atlas: the stop waits for Q requests then, and not for all that the limit would release."""
+    guest = qt.Disk(qt.Closed(4), 4)
+    device = qt.Device(1, qt.Hyperexponential.balanced(mean=1.0, scv=2.0))
+    held, left = (qt.Engine([guest] * 4, device, 8, hold) for hold in ("engine", "ring"))
+    assert qt.drain_time(held, qt.RateLimit(0.01, burst=1.0)).mean > 15.0
+    assert qt.simulate_stops(left, qt.RateLimit(0.01, burst=1.0), 400).mean.value < 9.0
+    with pytest.raises(ValueError, match="requests beyond queue_length are left in the rings"):
+        qt.drain_time(left, qt.RateLimit(0.01, burst=1.0))

@@ -128,3 +128,13 @@ def test_too_long_a_line_falls_back_on_the_fitted_law_and_says_so():
     assert found.method == "fitted_service"
     assert found.warnings[-1] == TOO_LONG
     assert math.isfinite(found.mean)
+
+
+def test_servers_that_keep_in_step_have_no_measured_error():
+    """Found by the atlas: a depth limit in overload keeps constant service in step, and the mean is a third off."""
+    disk = qt.Disk(qt.Poisson(3.25), buffer=5)
+    engine = qt.Engine([disk] * 10, qt.Device(25, qt.Deterministic(1.0)))
+    limited = qt.drain_time(engine, qt.DepthLimit(8))
+    assert limited.method == "residual_services"
+    assert limited.error_bound == math.inf
+    assert any("keep their order for ever" in warning for warning in limited.warnings)

@@ -62,6 +62,8 @@ def drain(engine: Engine, throttle: DepthLimit | DepthSchedule | None, present: 
             bounds, warnings = {"mean": GRID, "quantile": GRID}, []
         elif servers == 1 and fit.distance <= CLOSE and len(pending) > 2:
             return _of_fit(phase_type.drain(same, None, present), fit)
+        elif present is None and servers > 1 and law.scv == 0.0 and _never_idle(engine):
+            bounds = {"mean": math.inf, "quantile": math.inf}
         elif any(isinstance(disk.arrivals, Closed) for disk in engine.disks):
             known = fitted_service.closed(engine) and present is None
             if known and not fitted_service.in_step(law, fitted_service.solve(engine).utilization):
@@ -88,6 +90,11 @@ def drain(engine: Engine, throttle: DepthLimit | DepthSchedule | None, present: 
         population_pmf=pending,
         _sf=left.sf,
     )
+
+
+def _never_idle(engine: Engine) -> bool:
+    """Whether servers with constant service keep the order in which they began."""
+    return fitted_service.solve(engine).utilization > fitted_service.IN_STEP
 
 
 def _of_fit(found: DrainTime, fit: PhaseTypeFit, *why: str) -> DrainTime:

@@ -54,6 +54,8 @@ def refusal(engine: Engine, throttle: RateLimit) -> str | None:
         return "the slots are divided by caps"
     if engine.queue_length is not None and not engine.shared:
         return "it has a queue_length, which the released backlogs would share"
+    if engine.hold == "ring" and engine.queue_length is not None and engine.queue_length < engine.most:
+        return "requests beyond queue_length are left in the rings, and the stop does not wait for them"
     if not engine.one_law and engine.shared:
         return "the disks have different service laws at one device"
     for i, (disk, device) in enumerate(zip(engine.disks, engine.devices, strict=True)):
