@@ -67,15 +67,18 @@ def test_what_it_cannot_do_is_named():
         qt.solve(qt.Engine(own, queue_length=3), "fitted_service")
 
 
-@pytest.mark.parametrize("scv", [2.0, 4.0, 7.67, 10.0])
-@pytest.mark.parametrize("load", [0.3, 0.6, 0.9])
-def test_long_waits_behind_a_single_server_of_heavy_service(load, scv):
-    """Found by the atlas: 4 phases put them 10 % off. M/G/1 is exact, and nothing is lost here."""
-    law = qt.Lognormal(mean=1.0, scv=scv)
-    exact = qt.stations.mg1(arrival_rate=load, service=law)
-    state = qt.solve(qt.Engine([qt.Disk(qt.Poisson(load / 4), buffer=250)] * 4, qt.Device(1, law)))
-    assert state.method == "fitted_service"
-    for quantity in ("wait_quantile", "response_quantile"):
-        wrong = getattr(state, quantity)(0.99) / getattr(exact, quantity)(0.99) - 1.0
-        assert abs(wrong) <= state.error_bounds.get(quantity, 0.0), (quantity, wrong)
-    assert state.mean_wait == pytest.approx(exact.mean_wait, rel=1e-3)
+def test_long_waits_behind_a_single_server_of_heavy_service():
+    """Found by the atlas: a few phases put them 10 % off. M/G/1 is exact where nothing is lost, and sets the bound."""
+    worst = 0.0
+    for scv in (2.0, 4.0, 7.67, 10.0):
+        law = qt.Lognormal(mean=1.0, scv=scv)
+        for load in (0.3, 0.6, 0.9):
+            exact = qt.stations.mg1(arrival_rate=load, service=law)
+            state = qt.solve(qt.Engine([qt.Disk(qt.Poisson(load / 4), buffer=250)] * 4, qt.Device(1, law)))
+            assert state.method == "fitted_service"
+            assert state.mean_wait == pytest.approx(exact.mean_wait, rel=1e-3)
+            for quantity in ("wait_quantile", "response_quantile"):
+                wrong = abs(getattr(state, quantity)(0.99) / getattr(exact, quantity)(0.99) - 1.0)
+                worst = max(worst, wrong)
+                assert wrong <= state.error_bounds[quantity], (scv, load, quantity, wrong)
+    assert worst > 0.106 / 1.05

@@ -155,6 +155,9 @@ def test_stated_bounds_are_those_of_the_first_half():
                 worst[how, quantity] = max(worst.get((how, quantity), 0.0), error / scale)
     assert {(how, quantity) for how, bounds in MEASURED.items() for quantity in bounds} == set(worst)
     for (how, quantity), largest in worst.items():
+        if (how, quantity[-8:]) == ("near", "quantile"):  # set by M/G/1, where simulations are not sharp enough
+            assert largest <= MEASURED[how][quantity]
+            continue
         assert largest <= MEASURED[how][quantity] <= 1.05 * largest + 0.001, (how, quantity)
     assert len(held_out) > 300
     assert np.mean(held_out) >= 0.95

@@ -136,5 +136,6 @@ def test_servers_that_keep_in_step_have_no_measured_error():
     engine = qt.Engine([disk] * 10, qt.Device(25, qt.Deterministic(1.0)))
     limited = qt.drain_time(engine, qt.DepthLimit(8))
     assert limited.method == "residual_services"
-    assert limited.error_bound == math.inf
+    assert limited.error_bounds["mean"] == limited.error_bounds["quantile"] == math.inf
+    assert qt.drain_time(engine, qt.DepthLimit(8), population=8).error_bounds["mean"] < 1.0
     assert any("keep their order for ever" in warning for warning in limited.warnings)

@@ -31,10 +31,10 @@ from qtheory.solve.fitted_service import CLOSE, fitted, refusal, told
 
 __all__ = ["drain", "refusal"]
 
-MEASURED = {"mean": 0.05, "quantile": 0.09}
+MEASURED = {"mean": 0.05, "quantile": 0.131}
 MEASURED_SCHEDULE = {"mean": 0.12, "quantile": 0.10}
 """Largest relative errors, the quantile's at 99 %, over the cells of `validation/drain.py` that are drained so, the
-latter constant service; but for the cells of IN_STEP."""
+latter constant service; but for the cells of IN_STEP. The atlas found the first quantile, of constant service too."""
 MEASURED_CLOSED = {"mean": 0.022, "quantile": 0.153}
 """The same for guests that think, over the cells of `validation/closed_guests.py`."""
 IN_STEP = (
@@ -62,7 +62,7 @@ def drain(engine: Engine, throttle: DepthLimit | DepthSchedule | None, present: 
             bounds, warnings = {"mean": GRID, "quantile": GRID}, []
         elif servers == 1 and fit.distance <= CLOSE and len(pending) > 2:
             return _of_fit(phase_type.drain(same, None, present), fit)
-        elif present is None and servers > 1 and law.scv == 0.0 and _never_idle(engine):
+        elif present is None and servers > 1 and law.scv == 0.0 and _never_idle(engine, servers):
             bounds = {"mean": math.inf, "quantile": math.inf}
         elif any(isinstance(disk.arrivals, Closed) for disk in engine.disks):
             known = fitted_service.closed(engine) and present is None
@@ -92,9 +92,9 @@ def drain(engine: Engine, throttle: DepthLimit | DepthSchedule | None, present: 
     )
 
 
-def _never_idle(engine: Engine) -> bool:
-    """Whether servers with constant service keep the order in which they began."""
-    return fitted_service.solve(engine).utilization > fitted_service.IN_STEP
+def _never_idle(engine: Engine, servers: int) -> bool:
+    """Whether so many servers with constant service keep the order in which they began."""
+    return fitted_service.solve(engine).mean_in_flight > fitted_service.IN_STEP * servers
 
 
 def _of_fit(found: DrainTime, fit: PhaseTypeFit, *why: str) -> DrainTime:
