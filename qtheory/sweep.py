@@ -245,18 +245,17 @@ class _Record:
     def _read(self, content: bytes, head: dict[str, Any]) -> int:
         """Take over what is done; the length of the lines that are whole."""
         whole = content.rfind(b"\n") + 1
+        if not whole and not json.dumps(head).encode().startswith(content):
+            raise ValueError(f"{self.path}:1: not a line of a sweep's results: {content[:80]!r}")
         for number, line in enumerate(content[:whole].splitlines(), start=1):
             try:
                 found = json.loads(line)
-                if number > 1:
-                    cell = found["cell"]
+                if number > 1 and "error" not in found:
+                    self.done[_key(0, found["cell"])] = found["value"]
             except (ValueError, KeyError, TypeError):
                 raise ValueError(f"{self.path}:{number}: not a line of a sweep's results: {line[:80]!r}") from None
-            if number == 1:
-                if found != head:
-                    raise ValueError(f"{self.path}:1: the results are of another sweep: {found!r}, not {head!r}")
-            elif "error" not in found:
-                self.done[_key(0, cell)] = found["value"]
+            if number == 1 and found != head:
+                raise ValueError(f"{self.path}:1: the results are of another sweep: {found!r}, not {head!r}")
         return whole
 
     def keep(self, cell: Any, outcome: _Outcome) -> _Outcome:

@@ -250,9 +250,21 @@ def test_results_of_others_are_refused(tmp_path):
         qt.sweep(seen, [1], executor=Backwards(), results=path, seed=1)
     with pytest.raises(ValueError, match=r"r:1: the results are of another sweep"):
         qt.sweep(slow, [1], executor=Backwards(), results=path)
-    path.write_text(path.read_text() + "what\n")
-    with pytest.raises(ValueError, match=r"r:3: not a line of a sweep's results: b'what'"):
+    whole = path.read_text()
+    for line in ("what", '{"cell": 1}', '{"value": 1}', "5"):
+        path.write_text(f"{whole}{line}\n")
+        with pytest.raises(ValueError, match=rf"r:3: not a line of a sweep's results: b'{line}'"):
+            qt.sweep(seen, [1], executor=Backwards(), results=path)
+
+
+def test_a_file_of_something_else_is_not_overwritten(tmp_path):
+    path = tmp_path / "r"
+    path.write_text("notes, without an end of line")
+    with pytest.raises(ValueError, match=r"r:1: not a line of a sweep's results: b'notes"):
         qt.sweep(seen, [1], executor=Backwards(), results=path)
+    assert path.read_text() == "notes, without an end of line"
+    path.write_text('{"sweep": 1, "func')  # killed in the first line
+    assert qt.sweep(seen, [1], executor=Backwards(), results=path).values[0][0] == 1
 
 
 def test_nothing_to_do():
