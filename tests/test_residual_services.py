@@ -139,3 +139,4 @@ def test_servers_that_keep_in_step_have_no_measured_error():
     assert limited.error_bounds["mean"] == limited.error_bounds["quantile"] == math.inf
     assert qt.drain_time(engine, qt.DepthLimit(8), population=8).error_bounds["mean"] < 1.0
     assert any("keep their order for ever" in warning for warning in limited.warnings)
+    assert any("no error was measured here" in warning for warning in limited.warnings)

@@ -58,15 +58,14 @@ def drain(engine: Engine, throttle: DepthLimit | DepthSchedule | None, present: 
         pending, bounds, warnings = found.population_pmf, MEASURED_SCHEDULE, [told(fit)]
     else:
         pending, bounds, warnings = _pending(engine, present), MEASURED, [told(fit)]
+        busy = float(np.minimum(np.arange(len(pending)), servers) @ pending) / servers
+        in_step = present is None and fitted_service.in_step(law, busy)
         if all(disk.saturated for disk in engine.disks) or enough_servers.refusal(engine) is None:
             bounds, warnings = {"mean": GRID, "quantile": GRID}, []
         elif servers == 1 and fit.distance <= CLOSE and len(pending) > 2:
             return _of_fit(phase_type.drain(same, None, present), fit)
-        elif present is None and servers > 1 and law.scv == 0.0 and _never_idle(engine, servers):
-            bounds = {"mean": math.inf, "quantile": math.inf}
-        elif any(isinstance(disk.arrivals, Closed) for disk in engine.disks):
-            known = fitted_service.closed(engine) and present is None
-            if known and not fitted_service.in_step(law, fitted_service.solve(engine).utilization):
+        elif any(isinstance(disk.arrivals, Closed) for disk in engine.disks) or (in_step and servers > 1):
+            if fitted_service.closed(engine) and present is None and not in_step:
                 bounds = MEASURED_CLOSED
             else:
                 bounds = {"mean": math.inf, "quantile": math.inf}
@@ -90,11 +89,6 @@ def drain(engine: Engine, throttle: DepthLimit | DepthSchedule | None, present: 
         population_pmf=pending,
         _sf=left.sf,
     )
-
-
-def _never_idle(engine: Engine, servers: int) -> bool:
-    """Whether so many servers with constant service keep the order in which they began."""
-    return fitted_service.solve(engine).mean_in_flight > fitted_service.IN_STEP * servers
 
 
 def _of_fit(found: DrainTime, fit: PhaseTypeFit, *why: str) -> DrainTime:
