@@ -69,6 +69,12 @@ class Measured:
     trouble: str = ""
 
 
+def resident() -> int:
+    """Bytes that this process had resident at most."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) * 1024
+
+
 def here(work: Callable[[int], float]) -> Run:
     """Run in this process."""
     return lambda first: timed(work, first)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 
 import qtheory as qt
-from benchmarks.measure import Row
+from benchmarks.measure import Row, resident
 from benchmarks.scaling import BASE, EXPONENTIAL, HYPEREXPONENTIAL, best, drained_surely, engine, solved
 from benchmarks.simulation import ENDLESS, SERVERS, kiefer_wolfowitz
 from benchmarks.simulation import engine as station
@@ -47,12 +46,6 @@ WORKS: dict[str, tuple[Callable[[int], None], int, tuple[int, ...], str]] = {
     "optimal queue length, exponential": (disks(best, EXPONENTIAL), 4, (64, 1024), "disks of 64"),
 }
 """By name: the work, the size of the small one, the sizes of the large ones, and of what."""
-
-
-def resident() -> int:
-    """Bytes that this process had resident at most."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) * 1024
 
 
 def grown(module: str, *arguments: object) -> list[int]:

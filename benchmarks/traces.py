@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 
 import qtheory as qt
-from benchmarks.measure import Contender, Row, here, race
-from benchmarks.memory import MIB, grown, resident
+from benchmarks.measure import Contender, Row, here, race, resident
+from benchmarks.memory import MIB, grown
 from qtheory.traces import own, scan_trace
 
 ROWS = 3_000_000

@@ -20,16 +20,16 @@ def table(name: str) -> list[Row]:
 
     LookupError for one that is not written by exactly one script of validation/.
     """
-    path = RESULTS / writer(f"{name}.csv")[1]
+    path = written(f"{name}.csv")
     return read(path) if path.exists() else []
 
 
-def writer(file: str) -> tuple[str, str]:
-    """The one script of validation/ that writes this file, and the file; LookupError if there is not just one."""
+def written(file: str) -> Path:
+    """This file of results; LookupError if not just one script of validation/ writes it."""
     scripts = [script for script, files in WRITES.items() if file in files]
     if len(scripts) != 1:
         raise LookupError(f"validation/results/{file} must be written by one script of validation/, not {scripts}")
-    return scripts[0], file
+    return RESULTS / file
 
 
 def rows(name: str, **where: str) -> list[Row]:
@@ -86,7 +86,7 @@ def quantile(values: list[float], p: float) -> float:
 def optimal_control() -> list[dict[str, float | None]]:
     """The cells of optimal_control.txt: requests turned away at the least, and how many more by each simple policy."""
     found = []
-    for line in (RESULTS / writer("optimal_control.txt")[1]).read_text(encoding="utf-8").splitlines()[1:-1]:
+    for line in written("optimal_control.txt").read_text(encoding="utf-8").splitlines()[1:-1]:
         c, rho, budget, *rest = line.split()
         shared = {"c": float(c), "rho": float(rho), "D": float(budget)}
         if rest[:2] == ["nothing", "is"]:

@@ -25,6 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import qtheory as qt
+from benchmarks.measure import resident
 from validation import tables
 
 RESULT = tables.RESULTS / "scale.csv"
@@ -150,8 +151,7 @@ def _child(
         found, off = work(*arguments)
     except ValueError as error:
         found, off = "refused: " + str(error).split(":")[0].split("(")[0].strip(), 0.0
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    answer.send((found, int(status["VmHWM"].split()[0]) // 1024, off))
+    answer.send((found, resident() >> 20, off))
 
 
 def measured(work: Callable[..., Checked], *arguments: object, seconds: int | None = None) -> tuple[str, int, float]:
@@ -218,10 +218,10 @@ def failures(rows: list[dict[str, str]]) -> list[str]:
             found.append(f"{row['cell']}: off by {row['off']} ({row['answer']})")
         if rest.isdigit():
             memory.setdefault(kind, {})[int(rest)] = int(row["resident_mb"])
-    for kind, resident in memory.items():
-        for size, most in resident.items():
-            if size // 100 in resident and most > ALLOWED_GROWTH * resident[size // 100]:
-                found.append(f"{kind}: {most} MB at {size}, {resident[size // 100]} MB at {size // 100}")
+    for kind, by_size in memory.items():
+        for size, most in by_size.items():
+            if size // 100 in by_size and most > ALLOWED_GROWTH * by_size[size // 100]:
+                found.append(f"{kind}: {most} MB at {size}, {by_size[size // 100]} MB at {size // 100}")
     return found
 
 

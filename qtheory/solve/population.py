@@ -125,10 +125,12 @@ def independent_total(laws: Sequence[NDArray[np.float64]]) -> NDArray[np.float64
     level = []
     for key, copies in Counter(law.tobytes() for law in laws).items():
         power, total = np.frombuffer(key), np.ones(1)
-        for bit in reversed(f"{copies:b}"):
-            total = _added(total, power) if bit == "1" else total
+        while copies:
+            if copies % 2:
+                total = _added(total, power)
             copies //= 2
-            power = _added(power, power) if copies else power
+            if copies:
+                power = _added(power, power)
         level.append(total)
     while len(level) > 1:
         pairs = [_added(a, b) for a, b in zip(level[::2], level[1::2], strict=False)]

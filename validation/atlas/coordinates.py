@@ -1,17 +1,6 @@
-"""How far off an approximate answer is: the largest error that was measured near by.
+"""Where an engine stands among all engines: ten numbers, against which errors are drawn.
 
-An approximation has no error of its own that could be computed; but it was measured, on engines spread evenly over all
-that may be described (`validation/atlas`), how far each method's answers are from long simulations. The bound of an
-answer is the largest error of its method among the NEIGHBOURS engines that are most like the one in question. Were
-these drawn from the same law as it, the chance that its own error exceeds all of theirs would be
-
-    1 / (NEIGHBOURS + 1) = 5 %
-
-whatever the law of the errors, by symmetry (Wilks 1941: a tolerance limit without a distribution; Lei & Wasserman 2014
-for its use in a neighbourhood). How often it holds is counted on engines that were held out.
-
-Engines are alike when their `coordinates` are: logarithms, so that twice as many disks is as far as twice as long a
-buffer, whatever the numbers. Each coordinate is divided by its standard deviation over the atlas.
+Logarithms, so that twice as many disks is as far as twice as long a buffer, whatever the numbers.
 """
 
 from __future__ import annotations
@@ -22,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtheory.arrivals import MAP, Closed, Marked
-from qtheory.drain.throttle import DepthLimit, DepthSchedule, RateLimit
+from qtheory.drain.throttle import DepthLimit, DepthSchedule
 from qtheory.engine import Device, Disk, Engine
+from validation.atlas.cells import Throttle
 
 Floats = NDArray[np.float64]
-Throttle = DepthLimit | DepthSchedule | RateLimit | None
 
-NEIGHBOURS = 19
 COORDINATES = ("disks", "buffer", "servers", "load", "scv", "dispersion", "slots", "spread", "thinking", "depth")
 MOST_LOAD = 2.0
 """Loads above count as this, and so do saturated guests."""

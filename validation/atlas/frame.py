@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from qtheory.accuracy import COORDINATES, coordinates
 from validation.atlas.cells import drawn
+from validation.atlas.coordinates import COORDINATES, coordinates
 
 SCHEMA = {
     "grid": pl.String,

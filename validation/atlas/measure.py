@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -44,10 +44,9 @@ def _steady(cell: Cell, seed: int) -> Row:
             state = qt.solve(cell.engine)
     except (ValueError, TimeoutError) as refused:
         return {"refused": str(refused)}
-    times, found = 1, list(compare(cell.engine, state, qt.simulate(cell.engine, REQUESTS, seed=seed)))
-    while times < MOST and not all(map(seen, found)):
-        times *= TIMES
-        found = list(compare(cell.engine, state, qt.simulate(cell.engine, times * REQUESTS, seed=seed)))
+    found = resolved(
+        lambda times: list(compare(cell.engine, state, qt.simulate(cell.engine, times * REQUESTS, seed=seed)))
+    )
     return {"method": state.method, "exact": state.exact, **_rows(found, state.error_bounds)}
 
 
@@ -61,12 +60,9 @@ def _drain(cell: Cell, seed: int) -> Row:
     if figures["mean"] < LEAST_DRAIN:
         return {"refused": "hardly ever anything to wait for"}
     try:
-        times, found = 1, _compared(figures, simulated(cell, 1, seed))
+        found = resolved(lambda times: _compared(figures, simulated(cell, times, seed)))
     except ValueError as refused:
         return {"refused": f"answered, but not simulated: {refused}"}
-    while times < MOST and not all(map(seen, found)):
-        times *= TIMES
-        found = _compared(figures, simulated(cell, times, seed))
     return {"method": answer.method, "exact": answer.exact, **_rows(found, answer.error_bounds)}
 
 
@@ -82,6 +78,15 @@ def simulated(cell: Cell, times: int, seed: int) -> Any:
 
 def _compared(figures: dict[str, float], run: Any) -> list[Found]:
     return [("mean", figures["mean"], run.mean), ("quantile", figures["quantile"], run.quantile(PROBABILITY))]
+
+
+def resolved(compared: Callable[[int], list[Found]]) -> list[Found]:
+    """What is found by a simulation that is long enough, or MOST times as long."""
+    times, found = 1, compared(1)
+    while times < MOST and not all(map(seen, found)):
+        times *= TIMES
+        found = compared(times)
+    return found
 
 
 def seen(found: Found) -> bool:
