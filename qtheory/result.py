@@ -7,10 +7,12 @@ A number without provenance is a defect. So every result is frozen and has
 `exact`
     True when the model as stated is solved to numerical precision;
 `error_bounds`
-    largest relative error by quantity: numerical error for an exact result, measured error for an approximation
-    (`inf` where nobody measured it yet);
+    relative error by quantity: the largest numerical error of an exact result; of an approximation the largest that was
+    measured in the region that its method states, elsewhere what 95 % of the errors at engines like it stay below
+    (`qtheory/accuracy`), or `inf` where nobody measured any;
 `error_bound`
-    the largest of them for means and probabilities, one float;
+    the largest of them for means and probabilities, one float; of quantiles, variances and survival functions each is
+    in `error_bounds`;
 `warnings`
     sentences for the user: what the model leaves out, which region was not measured.
 
@@ -42,8 +44,9 @@ class Result:
 
     @property
     def error_bound(self) -> float:
-        """Largest relative error of the reported means and probabilities; quantiles have theirs in `error_bounds`."""
-        return max((x for name, x in self.error_bounds.items() if not name.endswith("quantile")), default=0.0)
+        """The largest of `error_bounds` but for those of quantiles, variances and survival functions."""
+        others = ("quantile", "variance", "sf")
+        return max((x for name, x in self.error_bounds.items() if not name.endswith(others)), default=0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the public numbers as plain Python values, ready for `json.dumps` (arrays become lists)."""

@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 import qtheory as qt
+from qtheory.accuracy import COORDINATES, coordinates
+from qtheory.drain import depth_at_stop
 from validation.atlas.cells import GRIDS, drawn
-from validation.atlas.coordinates import COORDINATES, coordinates
 from validation.atlas.measure import measure
 from validation.atlas.report import agreement, summary
 from validation.tables import RESULTS
@@ -55,9 +56,10 @@ def test_a_cell_is_measured_as_in_the_atlas(answers):
 
 def test_the_grid_fills_its_space():
     """Every coordinate takes values over its whole range, and no two are strongly tied."""
-    places = np.array([coordinates(drawn("set", i).engine, drawn("set", i).throttle) for i in range(256)])
+    cells = [drawn("set", i) for i in range(256)]
+    places = np.array([coordinates(cell.engine, depth_at_stop(cell.engine, cell.throttle)) for cell in cells])
     assert np.isfinite(places).all()
-    assert (places.std(axis=0) > 0.3).all(), dict(zip(COORDINATES, places.std(axis=0), strict=True))
+    assert (places.std(axis=0) > 0.25).all(), dict(zip(COORDINATES, places.std(axis=0), strict=True))
     tied = np.corrcoef(places.T) - np.eye(len(COORDINATES))
     assert np.abs(tied).max() < 0.8
 
@@ -74,7 +76,9 @@ def test_coordinates_tell_what_differs():
     bursty = coordinates(qt.Engine([qt.Disk(qt.mmpp2((3000.0, 0.0), (1.0, 1.0)), buffer=64)] * 4, device))
     changed = [name for name, a, b in zip(COORDINATES, plain, bursty, strict=True) if a != pytest.approx(b)]
     assert changed == ["dispersion"]
-    limited = coordinates(qt.Engine([disk] * 4, device), qt.DepthLimit(8))
+    heavy = coordinates(qt.Engine([disk] * 4, qt.Device(servers=8, service=qt.Lognormal(mean=1e-3, scv=1.0))))
+    assert [name for name, a, b in zip(COORDINATES, plain, heavy, strict=True) if a != pytest.approx(b)] == ["shape"]
+    limited = coordinates(qt.Engine([disk] * 4, device), depth=8)
     assert [name for name, a, b in zip(COORDINATES, plain, limited, strict=True) if a != b] == ["depth"]
     saturated = coordinates(qt.Engine([qt.Disk(qt.Closed(64), buffer=64)] * 4, device))
     assert dict(zip(COORDINATES, saturated, strict=True))["thinking"] == 1.0

@@ -59,14 +59,14 @@ def main() -> None:
         drain = qt.drain_time(engine)
         assert run.drain is not None
         pairs: list[tuple[str, float, Estimate]] = [
-            *((name, getattr(state, name), getattr(run, name)) for name in MEASURED if name != "disk_wait"),
-            *(("disk_wait", a.mean_wait, b.mean_wait) for a, b in zip(state.disks, run.disks, strict=True)),
+            *((name, getattr(state, name), getattr(run, name)) for name in MEASURED if name != "disks.mean_wait"),
+            *(("disks.mean_wait", a.mean_wait, b.mean_wait) for a, b in zip(state.disks, run.disks, strict=True)),
             ("drain", drain.mean, run.drain.mean),
             ("drain", drain.quantile(PROBABILITY), run.drain.quantile(PROBABILITY)),
         ]
         row = dict(cell)
         for name, answer, truth in pairs:
-            least = {"blocking": LEAST_BLOCKING, "mean_wait": LEAST_WAIT, "disk_wait": LEAST_WAIT}.get(name, 0.0)
+            least = {"blocking": LEAST_BLOCKING, "mean_wait": LEAST_WAIT, "disks.mean_wait": LEAST_WAIT}.get(name, 0.0)
             if truth.value <= least:
                 row.setdefault(name, "")
                 continue

@@ -170,10 +170,10 @@ def estimate(value: Estimate | float) -> Estimate:
 
 
 def kinds(engine: qt.Engine) -> list[list[int]]:
-    """Indices of equal disks."""
-    found: dict[qt.Disk, list[int]] = {}
-    for i, disk in enumerate(engine.disks):
-        found.setdefault(disk, []).append(i)
+    """Indices of equal disks, as many slots of the queue being theirs."""
+    found: dict[tuple[qt.Disk, int | None], list[int]] = {}
+    for i, key in enumerate(zip(engine.disks, engine.caps or [None] * len(engine.disks), strict=True)):
+        found.setdefault(key, []).append(i)
     return list(found.values())
 
 

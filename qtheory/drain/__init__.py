@@ -7,6 +7,7 @@ depends on `hold`: everything accepted for "engine" and "refuse", only what is s
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -49,7 +50,8 @@ def drain_time(
     Returns
     -------
     DrainTime
-        `method` says how it was found, `exact` whether that is exact.
+        `method` says how it was found, `exact` whether that is exact. Error bounds that the method does not know are
+        those of the atlas (`qtheory/accuracy`).
 
     Raises
     ------
@@ -75,17 +77,40 @@ def drain_time(
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
     if throttle is not None and not isinstance(throttle, (DepthLimit, DepthSchedule, RateLimit)):
         raise TypeError(f"throttle must be a qt.DepthLimit, qt.DepthSchedule, qt.RateLimit or None, not {throttle!r}")
-    present = _present(engine, population)
-    if present is not None and isinstance(throttle, (DepthSchedule, RateLimit)):
-        raise ValueError(f"population must be None with a {type(throttle).__name__}, not {population!r}")
     law = None if flush is None else law_of(flush, "flush")
-    found = _drained(engine.with_buffers_for_caps, throttle, present)
+    found = answer(engine, throttle, population)
+    if population is None:
+        from qtheory.accuracy import bounded
+
+        found = bounded(found, "drain", engine, depth_at_stop(engine, throttle))
     if law is None:
         return found
 
     from qtheory.drain.flush import flushed
 
     return flushed(found, law, len(engine.disks))
+
+
+def answer(
+    engine: Engine,
+    throttle: DepthLimit | DepthSchedule | RateLimit | None = None,
+    population: int | Sequence[int] | None = None,
+) -> DrainTime:
+    """What `drain_time` answers before the flush, with no other error bounds than those of the method."""
+    present = _present(engine, population)
+    if present is not None and isinstance(throttle, (DepthSchedule, RateLimit)):
+        raise ValueError(f"population must be None with a {type(throttle).__name__}, not {population!r}")
+    return _drained(engine.with_buffers_for_caps, throttle, present)
+
+
+def depth_at_stop(engine: Engine, throttle: DepthLimit | DepthSchedule | RateLimit | None) -> float:
+    """How many requests a throttle lets the device(s) have at the stop."""
+    if isinstance(throttle, DepthLimit):
+        return throttle.limit * (1 if throttle.per == "engine" else len(engine.disks))
+    if isinstance(throttle, DepthSchedule):
+        last = throttle.steps[-1][1]
+        return math.inf if last is None else last
+    return math.inf
 
 
 def _drained(

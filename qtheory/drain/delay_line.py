@@ -53,21 +53,20 @@ def drain(engine: Engine, present: tuple[int, ...] | None) -> DrainTime:
     if present is not None:
         raise ValueError("population must be None for this engine: which requests wait for a slot is not known")
     if len(engine.disks) == 1:
-        from qtheory.drain import drain_time
+        from qtheory.drain import answer
 
-        return drain_time(delay_line.as_shared(engine))
+        return answer(delay_line.as_shared(engine))
     found = delay_line.solved(engine)
     total = taken(found.pmf, found.slots)
     alone = (found.at_device(i)[1:] @ np.cumsum(1.0 / kind.rates) for i, kind in enumerate(found.kinds))
     law = integrated("delay_line", _survival(found), float(max(alone)), total, ROUNDING)
     group = delay_line.region(engine)
     error = math.inf if group is None else MEASURED[group]
-    told = "no error was measured here" if group is None else f"{error:.0%} at most where that was measured"
     return replace(
         law,
         exact=False,
         error_bounds={"mean": error, "variance": math.inf, "sf": math.inf, "quantile": error},
-        warnings=(f"the drain is approximate: {told}; qt.simulate has it",),
+        warnings=("where the requests before the devices stand at the stop is approximate",),
     )
 
 

@@ -65,7 +65,7 @@ MEASURED = {"mean": 0.025, "quantile": 0.035}
 `validation/depth_schedule.py`: 2 to 4 disks on 4 servers at utilization 0.9 and 0.95, scv 1/3 to 4."""
 SPLIT = (
     "a limit that changes disturbs how the disks share what is present; for 2 to 4 disks on 4 servers that put the "
-    f"mean less than {MEASURED['mean']:.1%} off, elsewhere it was not measured"
+    f"mean less than {MEASURED['mean']:.1%} off"
 )
 
 

@@ -24,10 +24,10 @@ TOGETHER = "the disks are taken as independent at the stop, but some of them bur
 
 def drain(engine: Engine, present: tuple[int, ...] | None) -> DrainTime:
     """Drain of an engine that `solve.disk_by_disk` covers."""
-    from qtheory.drain import drain_time
+    from qtheory.drain import answer
 
     asked = [(alone, None if present is None else present[i]) for i, alone in enumerate(apart(engine))]
-    parts = {key: drain_time(key[0], population=key[1]) for key in dict.fromkeys(asked)}
+    parts = {key: answer(key[0], population=key[1]) for key in dict.fromkeys(asked)}
     copies = Counter(asked)
 
     def sf(t: float) -> float:

@@ -37,6 +37,7 @@ MEASURED_SCHEDULE = {"mean": 0.12, "quantile": 0.10}
 latter constant service; but for the cells of IN_STEP. The atlas found the first quantile, of constant service too."""
 MEASURED_CLOSED = {"mean": 0.022, "quantile": 0.153}
 """The same for guests that think, over the cells of `validation/closed_guests.py`."""
+UNKNOWN = {"mean": math.inf, "quantile": math.inf}
 IN_STEP = (
     "servers with constant service that are never idle keep their order for ever: this is for servers that began at "
     "random moments"
@@ -64,12 +65,11 @@ def drain(engine: Engine, throttle: DepthLimit | DepthSchedule | None, present: 
             bounds, warnings = {"mean": GRID, "quantile": GRID}, []
         elif servers == 1 and fit.distance <= CLOSE and len(pending) > 2:
             return _of_fit(phase_type.drain(same, None, present), fit)
-        elif any(isinstance(disk.arrivals, Closed) for disk in engine.disks) or (in_step and servers > 1):
-            if fitted_service.closed(engine) and present is None and not in_step:
-                bounds = MEASURED_CLOSED
-            else:
-                bounds = {"mean": math.inf, "quantile": math.inf}
-                warnings.append("no error was measured here: compare with qt.simulate")
+        elif any(isinstance(disk.arrivals, Closed) for disk in engine.disks):
+            measured = fitted_service.closed(engine) and present is None and not in_step
+            bounds = MEASURED_CLOSED if measured else UNKNOWN
+        if in_step and servers > 1:
+            bounds = UNKNOWN
     try:
         left = Makespan(law, servers, pending)
     except ValueError as error:

@@ -38,7 +38,6 @@ MEASURED = {"mean": 0.05, "quantile": 0.08}
 `validation/guests_that_wait_drain.py`, half-widths (below 3 %) included: for engines that are as those on which the
 stationary answers were measured, without a limit."""
 APPROXIMATE = "how many of all requests wait in the guests is approximate"
-UNMEASURED = "no error was measured here: compare with qt.simulate"
 
 
 def refusal(engine: Engine) -> str | None:
@@ -51,13 +50,13 @@ def drain(engine: Engine, present: tuple[int, ...] | None) -> DrainTime:
 
     Raises ValueError when `present` is a number that the engine practically never has.
     """
-    from qtheory.drain import drain_time
+    from qtheory.drain import answer
 
     if len(engine.disks) > 1 and independent(engine):
         return disk_by_disk.drain(Engine([replace(disk, device=engine.device) for disk in engine.disks]), present)
     same = never_full(engine)
     if same is not None:
-        return drain_time(same, population=present if present is None or len(present) > 1 else present[0])
+        return answer(same, population=present if present is None or len(present) > 1 else present[0])
     server, _, made, total, chain = shared(engine)
     law = made[-1].law
     slots = min(engine.queue_length or engine.most, engine.most) if engine.hold == "ring" else engine.most
@@ -73,7 +72,7 @@ def drain(engine: Engine, present: tuple[int, ...] | None) -> DrainTime:
     pmf = np.array([level.sum() for level in levels])
     exact = len(engine.disks) == 1 and server.fitted is None
     of_fit = server.fitted.error_bounds["response_quantile"] if server.fitted else 0.0
-    warnings: tuple[str, ...] = () if len(engine.disks) == 1 else (UNMEASURED,)
+    warnings: tuple[str, ...] = () if len(engine.disks) == 1 else (APPROXIMATE,)
     sf: Callable[[float], float]
     if chain is None:
         assert server.rates is not None
@@ -85,7 +84,7 @@ def drain(engine: Engine, present: tuple[int, ...] | None) -> DrainTime:
         sf = death.sf
     bounds = dict.fromkeys(("mean", "variance", "sf"), ROUNDING if len(engine.disks) == 1 else math.inf)
     if warnings and slots == engine.most and guests_that_wait.measured(engine)[0]["mean_in_system"] < math.inf:
-        bounds, warnings = bounds | MEASURED, (APPROXIMATE,)
+        bounds |= MEASURED
     if chain is not None:
         warnings += death.warnings
     return DrainTime(

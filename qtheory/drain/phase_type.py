@@ -53,7 +53,7 @@ FAR = 10.0
 """Standard deviations above its mean by which a drain is over."""
 LEAST_SF = 1e-3
 """Down to which probability an inverted transform keeps its relative error."""
-SHARED = "how the disks share the line is approximated, and the error not measured yet"
+SHARED = "how the disks share the line is approximated"
 ABSOLUTE = f"probabilities below {LEAST_SF:g} are right to within {ERROR:g} only, by inversion of a transform"
 
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qtheory.arguments import choice
+from qtheory.arrivals import Closed
 from qtheory.engine import Disk, Engine
 from qtheory.stability import check_stable
 
@@ -63,7 +64,8 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     Returns
     -------
     SteadyState
-        Its `method` says which was taken, its `passed_over` why none of those before it in METHODS.
+        Its `method` says which was taken, its `passed_over` why none of those before it in METHODS. Error bounds that
+        the method does not know are those of the atlas (`qtheory/accuracy`).
 
     Raises
     ------
@@ -87,7 +89,14 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be a qt.Engine, not {engine!r}")
     choice("method", method, ("auto", *METHODS))
-    from qtheory.solve.conservation import broken  # imports scipy: not before it is asked
+    from qtheory.accuracy import bounded  # imports scipy: not before it is asked
+
+    return bounded(answer(engine, method), "steady", engine)
+
+
+def answer(engine: Engine, method: str = "auto") -> SteadyState:
+    """What `solve` answers, with no other error bounds than those of the method."""
+    from qtheory.solve.conservation import broken
 
     name, passed_over = choose(engine, method)
     state: SteadyState = import_module(f"qtheory.solve.{name}").solve(engine.with_buffers_for_caps)
@@ -96,7 +105,16 @@ def solve(engine: Engine, method: str = "auto") -> SteadyState:
     reason = broken(engine, state)
     if reason is not None:
         raise ValueError(f"engine cannot be solved ({name}: {reason}); qt.simulate covers it")
+    if not state.exact:
+        state = replace(state, error_bounds={**state.error_bounds, **dict.fromkeys(_absent(engine), 0.0)})
     return replace(state, passed_over=passed_over)
+
+
+def _absent(engine: Engine) -> list[str]:
+    """What is 0 in this engine, whatever the method: waits of guests where none waits, blocking where all do."""
+    loses = any(disk.full == "lost" and not isinstance(disk.arrivals, Closed) for disk in engine.disks)
+    waits = any(disk.guest_waits for disk in engine.disks)
+    return [*(["mean_guest_wait"] if not waits else []), *(["blocking", "disks.blocking"] if not loses else [])]
 
 
 def _up_to_buffer(disk: Disk, state: DiskState) -> DiskState:

@@ -169,9 +169,9 @@ def _alone_refusal(engine: Engine) -> str | None:
 def solve(engine: Engine) -> SteadyState:
     """Solve separate devices behind one line for Q slots."""
     if len(engine.disks) == 1:
-        from qtheory.solve import solve as solve_shared
+        from qtheory.solve import answer
 
-        return solve_shared(as_shared(engine))
+        return answer(as_shared(engine))
     found = solved(engine)
     states, used = {}, {}
     for i, kind in enumerate(found.kinds):
@@ -334,7 +334,7 @@ def measured(engine: Engine) -> tuple[dict[str, float], tuple[str, ...]]:
         if general(device):
             warnings.append(told(isolated_device.fit(device, min(most, engine.queue_length or most))))
     if group is None:
-        return dict.fromkeys(QUANTITIES, math.inf), (*warnings, "no error was measured here: compare with qt.simulate")
+        return dict.fromkeys(QUANTITIES, math.inf), tuple(warnings)
     return MEASURED[group] | {"mean_guest_wait": 0.0}, tuple(warnings)
 
 

@@ -44,9 +44,9 @@ def refusal(engine: Engine) -> str | None:
 
 def solve(engine: Engine) -> SteadyState:
     """Solve an engine whose disks share nothing."""
-    from qtheory.solve import solve as solve_one
+    from qtheory.solve import answer
 
-    parts = each(engine, solve_one)
+    parts = each(engine, answer)
     throughput = sum(part.throughput for part in parts)
     mean = sum(part.mean_in_system for part in parts)
     sojourns: list[tuple[float, Sojourn]] = []

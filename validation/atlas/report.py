@@ -12,7 +12,7 @@ import sys
 
 import polars as pl
 
-from validation.atlas.coordinates import COORDINATES
+from qtheory.accuracy import COORDINATES
 from validation.tables import RESULTS
 
 COVERED, AGREED = 0.95, 0.9
