@@ -1,9 +1,9 @@
 """How far an approximate answer is off where its method does not say: by what was found at engines like it.
 
 `validation/atlas` measures every method against simulation at thousands of engines, spread evenly over all that a user
-may describe. Of each method's cells a tree makes neighbourhoods, by where engines stand (`coordinates.py`): a split is
-taken where it makes the bounds smallest. The size of an error is its absolute value and the half-width of the simulated
-value, relative to that value, over what is typical of the quantity with this method; of the n sizes in a neighbourhood
+may describe. Of each method's cells a tree makes neighbourhoods, by where engines stand (`coordinates.py`): they are
+divided where that makes the bounds smallest. The size of an error is its absolute value as measured, what the
+simulation adds to it included, over what is typical of the quantity with this method; of the n sizes in a neighbourhood
 the ⌈0.95 (n + 1)⌉-th smallest bounds the next one's with probability 0.95 at least, if it comes from the same
 distribution (Vovk, Gammerman & Shafer 2005, section 2.2). `atlas.json` holds the trees.
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -60,7 +61,9 @@ def bounded(result: R, part: str, engine: Engine, depth: float = math.inf) -> R:
     """
     if result.exact:
         return result
-    cells, known = neighbourhood(part, result.method, engine, depth)
+    curves = any(device.service is None for device in engine.devices)
+    place = {} if curves else dict(zip(COORDINATES, coordinates(engine, depth).tolist(), strict=True))
+    cells, known = neighbourhood(part, result.method, place)
     bounds, warnings = dict(result.error_bounds), list(result.warnings)
     if told := [name for name in known if math.isinf(bounds.get(name, math.inf))]:
         warnings.append(f"the error bounds of {', '.join(told)} hold for 95 % of {cells} engines like this")
@@ -70,12 +73,14 @@ def bounded(result: R, part: str, engine: Engine, depth: float = math.inf) -> R:
     return replace(result, error_bounds=bounds, warnings=tuple(warnings))
 
 
-def neighbourhood(part: str, method: str, engine: Engine, depth: float = math.inf) -> tuple[int, dict[str, float]]:
-    """How many cells of the atlas are like the engine, and what bounds their errors by quantity."""
+def neighbourhood(part: str, method: str, place: Mapping[str, float]) -> tuple[int, dict[str, float]]:
+    """How many of a method's cells are in the neighbourhood of a place, and what bounds their errors, by quantity.
+
+    No place is that of an engine that stands nowhere: its devices are rate curves.
+    """
     of_method = _atlas().get(f"{part}/{method}")
-    if of_method is None or any(device.service is None for device in engine.devices):
+    if of_method is None or not place:
         return 0, {}
-    place = dict(zip(COORDINATES, coordinates(engine, depth).tolist(), strict=True))
     if not all(low <= place[name] <= high for name, (low, high) in of_method["range"].items()):
         return 0, {}
     node = of_method["tree"]

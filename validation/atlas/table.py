@@ -30,8 +30,8 @@ FEWEST = 20
 """Cells of a method below which nothing is said of it."""
 PLACES = np.linspace(0.05, 0.95, 13)
 """Quantiles of a coordinate at which to divide."""
-SMALLEST = 1e-5
-"""Sizes of errors below count as this."""
+SMALLEST = 1e-4
+"""Errors below count as this."""
 MARGIN = 0.01
 """How far beyond the cells' own range of a coordinate a method's range reaches."""
 
@@ -69,7 +69,7 @@ class Split(NamedTuple):
 
 def table(answers: pl.DataFrame) -> dict[str, Any]:
     """What ships, from the measured answers of a grid."""
-    size = pl.max_horizontal(pl.col("error").abs() + pl.col("half_width"), SMALLEST).log()
+    size = pl.max_horizontal(pl.col("error").abs(), SMALLEST).log()
     errors = answers.filter(~pl.col("exact")).with_columns(size.alias("size"))
     methods = {}
     for (part, method), found in sorted(errors.group_by("part", "method")):
