@@ -54,7 +54,7 @@ def bounded(result: R, part: str, engine: Engine, depth: float = math.inf) -> R:
     Examples
     --------
     >>> import qtheory as qt
-    >>> burst = qt.Disk(qt.mmpp2((400.0, 50.0), (0.1, 0.2)), buffer=64)
+    >>> burst = qt.Disk(qt.mmpp2((600.0, 100.0), (0.1, 0.2)), buffer=64)
     >>> s = qt.solve(qt.Engine([burst] * 4, qt.Device(servers=4, service=qt.Exponential(mean=5e-3))))
     >>> s.method, s.exact, 0.0 < s.error_bound < math.inf
     ('markovian_arrivals', False, True)
