@@ -28,6 +28,7 @@ SIZE = pl.col("error").abs() + pl.col("half_width")
 CERTAIN = pl.col("error").abs() - pl.col("half_width")
 """What the error is at least."""
 WITHIN = pl.col("stated") >= CERTAIN
+DRAWN = (1e-4, 10.0)
 SHOWN = {"steady": "mean_response", "drain": "mean"}
 
 
@@ -109,7 +110,7 @@ def worst(answers: pl.DataFrame) -> pl.DataFrame:
 
 
 def draw(answers: pl.DataFrame) -> None:
-    """Errors of the mean response and of the mean drain against each coordinate."""
+    """Errors of the mean response and of the mean drain against each coordinate, and their 95 % quantiles."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(4, 6, figsize=(17, 11), sharey=True, layout="constrained")
@@ -119,10 +120,13 @@ def draw(answers: pl.DataFrame) -> None:
         for axis, coordinate in zip(rows.flat, COORDINATES, strict=True):
             for method, mark in zip(methods, "ox+v^sD*1234", strict=False):
                 of = seen.filter(pl.col("method") == method)
-                size = of.select(SIZE).to_series()
-                axis.plot(of[coordinate], size, mark, markersize=3.5, color="black", alpha=0.55, mew=0.6, label=method)
-            axis.set(yscale="log", xlabel=f"{coordinate} ({part})")
-        rows[0, 0].legend(fontsize=6.5)
+                size = of.select(SIZE.clip(*DRAWN)).to_series()
+                axis.plot(of[coordinate], size, mark, markersize=2.5, color="black", alpha=0.3, mew=0.5, label=method)
+            tenths = seen.sort(coordinate).with_columns((pl.int_range(pl.len()) * 10 // pl.len()).alias("tenth"))
+            high = tenths.group_by("tenth").agg(pl.col(coordinate).median(), SIZE.quantile(0.95)).sort("tenth")
+            axis.plot(high[coordinate], high["error"], "o-", color="tab:red", markersize=3, linewidth=1.2)
+            axis.set(yscale="log", ylim=DRAWN, xlabel=f"{coordinate} ({part})")
+        rows[1, -1].legend(fontsize=6.5, loc="lower left")
     figure.supylabel("relative error of the mean response (above) and of the mean drain (below), half-width added")
     figure.savefig(RESULTS / "atlas.png", dpi=90)
 
