@@ -18,7 +18,7 @@ depends on `hold`: everything accepted for "engine" and "refuse", only what is s
 | `joint_chain` | any small engine of phase-type service, state by state | exact |
 | `divided_slots` | one shared device whose slots are divided by caps | exact if saturated, else approximate |
 | `delay_line` | one device a disk behind a FIFO of Q slots, any service | approximate |
-| `depth_schedule` | the same, limits that begin before the stop | exact if one disk or saturated, else approximate |
+| `depth_schedule` | one shared device, limits from before the stop | exact if one disk or saturated, else approximate |
 | `fluid` | the same with more states than can be followed | approximate |
 | `rate_limit` | QEMU's rate limit | approximate |
 """
