@@ -8,7 +8,7 @@ from importlib.metadata import version as version_of
 from itertools import pairwise
 from typing import Any
 
-from docs.methods import atlas_table, methods_table
+from docs.methods import atlas_table, atlas_words, methods_table
 from qtheory.result import Result
 
 project = "qtheory"
@@ -29,6 +29,7 @@ myst_substitutions = {
     "solve_methods": methods_table("solve"),
     "drain_methods": methods_table("drain"),
     "atlas": atlas_table(),
+    "atlas_words": atlas_words(),
     "version": release,
 }
 
