@@ -21,6 +21,7 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"qtheory {release}"
 html_copy_source = False
+html_domain_indices = False
 html_show_sphinx = False
 
 myst_enable_extensions = ["substitution"]
@@ -46,8 +47,10 @@ napoleon_use_rtype = False
 napoleon_custom_sections = [("Attributes", "params_style")]
 
 LISTS = ("Parameters", "Attributes", "Returns", "Raises")
-ARRAY = re.compile(r"~?numpy\.ndarray\[~?tuple\[~?typing\.Any, \.\.\.\], ~?numpy\.dtype\[~?numpy\.(\w+)\]\]")
-SHORT = r"NDArray[\1]"
+ARRAY = re.compile(r"~?(numpy\.)?ndarray\[~?tuple\[.*?\.\.\.\], ~?(numpy\.)?dtype\[~?(numpy\.)?(\w+)\]\]")
+ALIAS = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
+NAME = re.compile(r"\w+(\.\w+)*(?=$|\()")
+"""A name, or what is called."""
 
 
 def setup(app: Any) -> None:
@@ -58,8 +61,14 @@ def setup(app: Any) -> None:
     app.connect("doctree-resolved", link)
 
 
-def end_sections(_app: Any, _what: str, _name: str, _thing: object, _options: Any, lines: list[str]) -> None:
-    """A paragraph at the margin ends a list of parameters: "Raises ValueError for ..." is not one more of them."""
+def end_sections(_app: Any, what: str, _name: str, _thing: object, _options: Any, lines: list[str]) -> None:
+    """A paragraph at the margin ends a list of parameters: "Raises ValueError for ..." is not one more of them.
+
+    And what stands before a colon is not the type of a property, which an empty comment before it tells napoleon.
+    """
+    if what in ("attribute", "data", "property"):
+        lines[:0] = ["..", ""]
+        return
     listing = False
     out: list[str] = []
     for line, after in pairwise([*lines, ""]):
@@ -78,7 +87,12 @@ def shorten(
     """Arrays by their short names, and no signature for answers: users read them, and never make them."""
     if what == "class" and inspect.isclass(thing) and issubclass(thing, Result):
         return "", None
-    return signature and ARRAY.sub(SHORT, signature), returned and ARRAY.sub(SHORT, returned)
+    return signature and short(signature), returned and short(returned)
+
+
+def short(types: str) -> str:
+    """Types as they stand in the source."""
+    return ALIAS.sub(r"\1", ARRAY.sub(r"NDArray[\4]", types))
 
 
 def skipped(_app: Any, _what: str, _name: str, thing: object, _skip: bool, _options: Any) -> bool | None:
@@ -89,13 +103,19 @@ def skipped(_app: Any, _what: str, _name: str, thing: object, _skip: bool, _opti
 def link(app: Any, doctree: Any, page: str) -> None:
     """Lead from `qt.solve` and from `SteadyState`, in a page or a docstring, to where the reference has it."""
     from docutils import nodes
+    from sphinx import addnodes
     from sphinx.util.nodes import make_refnode
+
+    for node in list(doctree.findall(addnodes.desc_annotation)):
+        if ARRAY.search(node.astext()):
+            node[:] = [nodes.Text(short(node.astext()))]
 
     objects = app.env.get_domain("py").objects
     classes = {name.rsplit(".", 1)[-1]: name for name, entry in objects.items() if entry.objtype == "class"}
     for literal in list(doctree.findall(nodes.literal)):
-        text = literal.astext().removesuffix("()")
-        name = "qtheory." + text[3:] if text.startswith("qt.") else text if "." in text else classes.get(text)
+        found = NAME.match(literal.astext())
+        word = found.group() if found else ""
+        name = "qtheory" + word[2:] if word.startswith("qt.") else word if "." in word else classes.get(word)
         if name in objects and not isinstance(literal.parent, nodes.reference):
             entry = objects[name]
             reference = make_refnode(app.builder, page, entry.docname, entry.node_id, literal.deepcopy(), name)

@@ -77,6 +77,16 @@ def test_no_name_of_the_reference_stands_twice_or_for_something_else() -> None:
         assert of_kind[kind], path
 
 
+def test_what_pages_and_docstrings_lead_to_exists() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("recipes/*.md")]
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    texts += [getattr(found(path), "__doc__", None) or "" for _, path in ENTRIES]
+    names = {name for text in texts for name in re.findall(r"`qt\.(\w+(?:\.\w+)*)", text)}
+    assert len(names) > 30
+    for name in sorted(names):
+        assert attrgetter(name)(qtheory) is not None
+
+
 @pytest.mark.parametrize("page", [path.stem for path in REFERENCE])
 def test_every_page_of_the_reference_is_in_the_contents(page: str) -> None:
     assert f"reference/{page}\n" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
