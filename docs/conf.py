@@ -57,17 +57,17 @@ def setup(app: Any) -> None:
     """What Sphinx calls."""
     app.connect("autodoc-process-docstring", end_sections, priority=400)  # before napoleon's 500
     app.connect("autodoc-process-signature", shorten)
-    app.connect("autodoc-skip-member", skipped)
     app.connect("doctree-resolved", link)
 
 
 def end_sections(_app: Any, what: str, _name: str, _thing: object, _options: Any, lines: list[str]) -> None:
     """A paragraph at the margin ends a list of parameters: "Raises ValueError for ..." is not one more of them.
 
-    And what stands before a colon is not the type of a property, which an empty comment before it tells napoleon.
+    And what stands before a colon is not the type of a property: an empty comment tells napoleon so. Of a named tuple's
+    field Python itself says no more than its number.
     """
     if what in ("attribute", "data", "property"):
-        lines[:0] = ["..", ""]
+        lines[:] = ["..", "", *(line for line in lines if not line.startswith("Alias for field"))]
         return
     listing = False
     out: list[str] = []
@@ -93,11 +93,6 @@ def shorten(
 def short(types: str) -> str:
     """Types as they stand in the source."""
     return ALIAS.sub(r"\1", ARRAY.sub(r"NDArray[\4]", types))
-
-
-def skipped(_app: Any, _what: str, _name: str, thing: object, _skip: bool, _options: Any) -> bool | None:
-    """Fields of named tuples, of which Python says no more than their numbers; the docstring has them."""
-    return True if (getattr(thing, "__doc__", None) or "").startswith("Alias for field") else None
 
 
 def link(app: Any, doctree: Any, page: str) -> None:
