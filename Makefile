@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test smoke bench bench-packages benchmark paper results clean
+.PHONY: report test docs smoke bench bench-packages benchmark paper results clean
 
 # The stamp is renewed when the dependencies change.
 .venv/installed: pyproject.toml
@@ -17,6 +17,10 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
+
+# The guide and the reference, docs/_build/index.html.
+docs: .venv/installed
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
 
 # What the bench on real QEMU needs of Debian; its kernel is fetched by apt too.
 BENCH := qemu-system-x86 nbdkit nbdkit-plugin-dev libfuse3-dev pkg-config gcc libc6-dev fio busybox-static cpio
@@ -49,4 +53,4 @@ results: .venv/installed
 	$(BIN)/python -m validation $(FIO)
 
 clean:
-	rm -rf .venv .venv-peers report.html paper/generated paper/derivations paper/paper.pdf
+	rm -rf .venv .venv-peers report.html docs/_build paper/generated paper/derivations paper/paper.pdf

@@ -1,10 +1,12 @@
 """QEMU's three AIO engines as presets, with QEMU's own constants and behaviour when full.
 
-| engine | at most submitted | beyond that | when a guest ring is full |
-|---|---|---|---|
-| Linux AIO | 1024 for each AioContext, however many disks | one unbounded FIFO list in QEMU | the guest waits |
-| thread pool | 64 worker threads for each AioContext | one unbounded FIFO list in QEMU | the guest waits |
-| io_uring | no limit: its 128 entries only gather submissions | nothing is held back | the guest waits |
+=========== ================================================= =============================== =========================
+engine      at most submitted                                 beyond that                     when a guest ring is full
+=========== ================================================= =============================== =========================
+Linux AIO   1024 for each AioContext, however many disks      one unbounded FIFO list in QEMU the guest waits
+thread pool 64 worker threads for each AioContext             one unbounded FIFO list in QEMU the guest waits
+io_uring    no limit: its 128 entries only gather submissions nothing is held back            the guest waits
+=========== ================================================= =============================== =========================
 
 QEMU pops everything a kicked ring holds, so requests beyond the limit are held in the engine and a drain waits for
 them (`hold="engine"`). A virtio-blk ring has 256 entries for each queue by default: that is a disk's `buffer`.

@@ -13,6 +13,7 @@ from qtheory.arrivals.mmpp import IPP, MMPP, mmpp2
 from qtheory.arrivals.poisson import Poisson
 
 Arrivals = Poisson | MAP | Marked | Closed
+"""What a disk takes as its arrivals."""
 
 __all__ = [
     "IPP",

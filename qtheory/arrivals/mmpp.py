@@ -20,7 +20,7 @@ from qtheory.arrivals.map import MAP
 
 
 def MMPP(rates: Sequence[float], generator: ArrayLike) -> MAP:
-    """Poisson arrivals at `rates`[i] [1/s] while the chain with this generator [1/s] is in phase i.
+    """Poisson arrivals at `rates[i]` [1/s] while the chain with this generator [1/s] is in phase i.
 
     Raises ValueError when a rate is negative, when all are 0, and when the generator is not one.
 

@@ -3,6 +3,24 @@
 The drain time runs from the moment no new request is taken until the last taken one completes. What it waits for
 depends on `hold`: everything accepted for "engine" and "refuse", only what is submitted for "ring" and under a
 `DepthLimit`. A flush of each disk may follow.
+
+| method | engine | answer |
+|---|---|---|
+| `pure_death` | one shared device of exponential service or a rate curve, one line | exact |
+| `phase_type` | one shared device, phase-type service or bursts | exact if one disk or saturated, else approximate |
+| `residual_services` | one shared device of any service law, one line | approximate |
+| `fitted_service` | the same behind one server, a schedule or a line too long to be followed | approximate |
+| `mixed_service` | one shared device, one line, disks of different service laws | approximate |
+| `independent_devices` | one device a disk, no limit or caps | exact |
+| `tied_devices` | one device a disk, refused at Q, or behind a FIFO of Q slots with saturated guests | exact |
+| `disk_by_disk` | one device a disk, nothing shared, any service and arrivals | as each disk alone |
+| `guests_that_wait` | one shared device, one line, guests that wait for room | exact for one disk, else approximate |
+| `joint_chain` | any small engine of phase-type service, state by state | exact |
+| `divided_slots` | one shared device whose slots are divided by caps | exact if saturated, else approximate |
+| `delay_line` | one device a disk behind a FIFO of Q slots, any service | approximate |
+| `depth_schedule` | one shared device, limits from before the stop | exact if one disk or saturated, else approximate |
+| `fluid` | the same with more states than can be followed | approximate |
+| `rate_limit` | QEMU's rate limit | approximate |
 """
 
 from __future__ import annotations

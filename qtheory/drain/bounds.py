@@ -37,7 +37,15 @@ PARTS = 24
 
 @dataclass(frozen=True, kw_only=True)
 class DrainBound(Result):
-    """An upper bound of a drain's quantile [s]; `method` says by what it was found."""
+    """An upper bound of a drain's quantile; `method` says by what it was found.
+
+    Attributes
+    ----------
+    quantile : float
+        The bound [s].
+    probability : float
+        How often at least a drain takes no longer.
+    """
 
     quantile: float
     probability: float

@@ -32,8 +32,9 @@ from qtheory.solve.phase_type import PhaseChain
 
 Floats = NDArray[np.float64]
 MEASURED = {"equal": 0.105, "different": 0.073, "closed": 0.064, "regular": 0.953, "irregular": 0.065, "heavy": 0.086}
-"""Largest relative error of the mean and the 99 % quantile, as `solve.delay_line.MEASURED`. Regular service is far off:
-a device that serves in step with what comes to it has hardly a queue, and the longest of them is too long here."""
+"""Largest relative error of the mean and the 99 % quantile, as `solve.delay_line.MEASURED`, over the cells of
+`validation/delay_line.py`. Regular service is far off: a device that serves in step with what comes to it has hardly a
+queue, and the longest of them is too long here."""
 FEW_DISKS = 4
 GROUPS = 8
 TAIL = 1e-17

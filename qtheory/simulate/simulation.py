@@ -38,7 +38,15 @@ class DiskSimulation:
 
 @dataclass(frozen=True, kw_only=True)
 class DrainSample(Result):
-    """Sampled law of the drain time [s]; `method` says at which instants it was sampled."""
+    """Sampled law of the drain time [s]; `method` says at which instants it was sampled.
+
+    Attributes
+    ----------
+    mean : Estimate
+        Mean [s].
+    samples : int
+        Instants at which it was looked at.
+    """
 
     mean: Estimate
     samples: int
@@ -66,7 +74,8 @@ class Simulation(Result):
     accepted; `mean_guest_wait` from arrival to acceptance, the mean number waiting in the guests over the throughput.
     `mean_in_system` counts the accepted, `mean_in_flight` the submitted; `utilization` is the fraction of servers
     that are busy, in the mean over the devices (with a rate curve: throughput over the largest rate).
-    `in_system_pmf[n]` is the fraction of the time with n in the system. `error_bounds` are relative half-widths.
+    `in_system_pmf[n]` is the fraction of the time with n in the system. `disks` has the same of each disk, `drain` the
+    drains of stops at random. `error_bounds` are relative half-widths.
     """
 
     throughput: Estimate

@@ -22,8 +22,9 @@ from qtheory.solve import solve
 class OperatingPoint(Result):
     """One engine solved: what it does, and how long it drains; SI units.
 
-    `throughput_loss` is relative to the same engine with `queue_length=None`. `drain_quantile` is taken at
-    `drain_probability`. The drain is None where its law is not known exactly; `warnings` then says why.
+    `disks` is their number, `throughput_loss` relative to the same engine with `queue_length=None`; `drain_quantile` is
+    taken at `drain_probability`. The drain is None where its law is not known exactly; `warnings` then says why. All
+    else is as in `SteadyState` and `DrainTime`.
     """
 
     disks: int

@@ -6,12 +6,12 @@
 | `separate_devices` | one device a disk, no limit, caps, or refused at Q | exact |
 | `saturated_line` | one device a disk behind a FIFO of Q slots, all guests saturated | exact |
 | `enough_servers` | one shared device with a server for every request, any service | exact |
-| `phase_type` | one shared device of phase-type service, one line | exact for one disk, else approximate |
+| `phase_type` | one shared device of phase-type service, one line | exact if one disk or saturated, else approximate |
 | `markovian_arrivals` | the same with bursty arrivals | exact for one disk, else approximate |
 | `disk_by_disk` | one device a disk, nothing shared, any service and arrivals | as each disk alone |
 | `guests_that_wait` | one shared device, one line, guests that wait for room | exact for one disk, else approximate |
 | `joint_chain` | any small engine of phase-type service, state by state | exact |
-| `divided_slots` | one shared device whose slots are divided by caps | approximate |
+| `divided_slots` | one shared device whose slots are divided by caps | exact if saturated, else approximate |
 | `fitted_service` | one shared device of any service law, one line | approximate |
 | `mixed_service` | one shared device, one line, disks of different service laws | approximate |
 | `delay_line` | one device a disk behind a FIFO of Q slots, any service | approximate |

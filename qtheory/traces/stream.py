@@ -45,7 +45,7 @@ class Survey(NamedTuple):
 class TraceStream:
     """A trace in a file; `scan_trace` makes one.
 
-    Iterating over it is a pass: `Block`s in order of arrival, with their disks numbered as they are found.
+    Iterating over it is a pass: a `Block` after the other, in order of arrival, with disks numbered as they are found.
 
     Raises TraceError as `read_trace`; and when a record is out of order by more than 65 536 others, too far to be put
     right in passing.
