@@ -8,7 +8,7 @@ from importlib.metadata import version as version_of
 from itertools import pairwise
 from typing import Any
 
-from docs.methods import atlas_table, atlas_words, methods_table
+from docs.methods import atlas_held_out, atlas_table, atlas_words, methods_table
 from qtheory.result import Result
 
 project = "qtheory"
@@ -31,6 +31,7 @@ myst_substitutions = {
     "drain_methods": methods_table("drain"),
     "atlas": atlas_table(),
     "atlas_words": atlas_words(),
+    "atlas_held_out": atlas_held_out(),
     "version": release,
 }
 

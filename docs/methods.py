@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
-from validation.atlas.report import CERTAIN, WITHIN, summary
+from validation.atlas.report import CERTAIN, WITHIN, by_answer, coverage, held_out, summary
 from validation.tables import RESULTS
 
 Door = Literal["solve", "drain"]
@@ -89,12 +89,24 @@ def atlas_table() -> str:
 
 
 def atlas_words() -> str:
-    """How often a stated bound holds, and how far off it is where it does not."""
+    """How often a bound that a method states holds, and how far off it is where it does not."""
     found = atlas().filter(~pl.col("exact"))
     stated = found.filter(pl.col("stated").is_finite())
     beyond = stated.filter(~WITHIN)
     worst = beyond.select(CERTAIN.max()).item()
     return (
-        f"Of {len(found)} quantities that are approximate {len(stated)} state a finite bound. It holds for "
-        f"{1 - len(beyond) / len(stated):.1%} of these; of the others the furthest is off by {worst:.0%}."
+        f"Of {len(found)} quantities that are approximate {len(stated)} have a bound that the method states. It holds "
+        f"for {1 - len(beyond) / len(stated):.1%} of these; of the others the furthest is off by {worst:.0%}."
+    )
+
+
+def atlas_held_out() -> str:
+    """How good the bounds that are made of the atlas are for cells that they were not made of."""
+    errors = held_out(atlas())
+    found, of_answers = coverage(errors, "table"), coverage(by_answer(errors, "table"), "table")
+    return (
+        f"On {errors['index'].n_unique()} cells that these bounds were not made of, {found['within']:.1%} of "
+        f"{found['errors']} errors were within them. Half of the bounds are below {found['over_error']:.1f} times what half of the errors are below, "
+        f"half-widths added; of `error_bound`, one for each answer, below {of_answers['over_error']:.1f} times. "
+        f"{1 - found['known']:.0%} of the errors are of engines outside of what their method answered in the atlas."
     )
