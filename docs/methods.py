@@ -107,6 +107,7 @@ def atlas_held_out() -> str:
     return (
         f"On {errors['index'].n_unique()} cells that these bounds were not made of, {found['within']:.1%} of "
         f"{found['errors']} errors were within them. Half of the bounds are below {found['over_error']:.1f} times what "
-        f"half of the errors are below, half-widths added; of `error_bound`, one for each answer, below {of_answers['over_error']:.1f} times. "
+        f"half of the errors are below, half-widths added; of "
+        f"`error_bound`, one for each answer, below {of_answers['over_error']:.1f} times. "
         f"{1 - found['known']:.0%} of the errors are of engines outside of what their method answered in the atlas."
     )
