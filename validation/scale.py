@@ -31,7 +31,7 @@ from validation import tables
 RESULT = tables.RESULTS / "scale.csv"
 COLUMNS = "cell,answer,resident_mb,off"
 RUN, TRACE, SMALLEST = 10**9, 10**8, 10**6
-REQUESTS = 100_000
+REQUESTS = 3_000_000
 MINUTE = 60
 MEAN = 400e-6
 DEVICE = qt.Device(servers=8, service=qt.Exponential(mean=MEAN))

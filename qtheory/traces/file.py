@@ -18,7 +18,6 @@ import bz2
 import gzip
 import importlib
 import lzma
-import mmap
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -187,11 +186,11 @@ class TraceFile:
         """The whole content, unpacked."""
         return b"".join(self._pieces(PIECE))
 
-    def mapped(self) -> bytes | mmap.mmap:
-        """The whole content; not in memory where the file is not packed."""
+    def unpacked(self) -> bytes | None:
+        """The whole content of a packed file; None where there is nothing to unpack, so that it may stay on disk."""
         with open(self.path, "rb") as packed:
             if self._unpacked(packed) is packed:
-                return mmap.mmap(packed.fileno(), 0, access=mmap.ACCESS_READ)
+                return None
         return self.content()
 
     def text(self) -> str:

@@ -10,13 +10,12 @@ without that protection. "Lines" in errors count rows from 1.
 from __future__ import annotations
 
 import io
-import mmap
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from qtheory.arguments import real
 from qtheory.traces.file import TraceFile
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 TICKS_PER_SECOND = 1
 ROWS = 1 << 18  # read at a time
+BLOCK = 1 << 20  # bytes of the checksum
 VERSION_KEY = "qtheory-trace"
 COMMENTS_KEY = "comments"
 ORIGIN_KEY = "origin"
@@ -45,18 +45,19 @@ def records(file: TraceFile) -> Iterator[pl.DataFrame]:
 
     if not sniff(file.head):
         raise file.error("not a Parquet file")
-    content = file.mapped()
-    packed = isinstance(content, bytes)
+    packed = file.unpacked()
+    source: io.BytesIO | str = file.path if packed is None else io.BytesIO(packed)
     try:
-        metadata = pl.read_parquet_metadata(io.BytesIO(content) if packed else file.path)
+        metadata = pl.read_parquet_metadata(source)
         if (version := metadata.get(VERSION_KEY, VERSION)) != VERSION:
             raise file.error(f"version {version!r} of the format is not known, only {VERSION}")
         ours = VERSION_KEY in metadata or CHECKSUM_KEY in metadata
-        if ours and metadata.get(CHECKSUM_KEY) != _checksum(content):
-            raise file.error("the Parquet data are damaged (the checksum differs)")
+        with open(file.path, "rb") if packed is None else io.BytesIO(packed) as content:
+            if ours and metadata.get(CHECKSUM_KEY) != _checksum(content):
+                raise file.error("the Parquet data are damaged (the checksum differs)")
         file.comments.extend(metadata[COMMENTS_KEY].split("\n") if metadata.get(COMMENTS_KEY) else ())
         file.origin = _origin(file, metadata.get(ORIGIN_KEY, "0"))
-        table = pl.scan_parquet(io.BytesIO(content) if packed else file.path, glob=False)
+        table = pl.scan_parquet(source, glob=False)
         _check(file, table.collect_schema())
         for start in range(0, int(table.select(pl.len()).collect().item()), ROWS):
             frame = table.slice(start, ROWS).collect()
@@ -77,24 +78,31 @@ def write(path: Path, frames: Iterable[pl.DataFrame], origin: float, comments: S
     first = next(coming)
     table = register_io_source(lambda *_: chain([first], coming), schema=first.schema)
     table.sink_parquet(path, metadata=metadata, maintain_order=True)
-    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+    with open(path, "r+b") as content:
+        start = _footer(content)
+        content.seek(start)
         # in the footer the value follows its key, with the value's type and length, a byte each, between them
-        key = re.compile(f"{CHECKSUM_KEY}..(?={UNKNOWN})".encode(), re.DOTALL)
-        found = key.search(content, _footer(content))
+        found = re.search(f"{CHECKSUM_KEY}..(?={UNKNOWN})".encode(), content.read(), re.DOTALL)
         assert found is not None
-        place = found.end()
-        del found
-        content[place : place + len(UNKNOWN)] = _checksum(content).encode()
+        checksum = _checksum(content)
+        content.seek(start + found.end())
+        content.write(checksum.encode())
 
 
-def _footer(content: bytes | mmap.mmap) -> int:
+def _footer(content: BinaryIO) -> int:
     """Where the footer starts: its length stands before the closing magic."""
-    return len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    end = content.seek(0, io.SEEK_END) - 8
+    content.seek(end)
+    return end - int.from_bytes(content.read(4), "little")
 
 
-def _checksum(content: bytes | mmap.mmap) -> str:
-    with memoryview(content) as view:
-        return f"crc32:{zlib.crc32(view[: _footer(content)]):08x}"
+def _checksum(content: BinaryIO) -> str:
+    """Of what stands before the footer; read, not mapped: what is mapped counts as memory."""
+    left, checksum = _footer(content), 0
+    content.seek(0)
+    while left > 0 and (block := content.read(min(left, BLOCK))):
+        checksum, left = zlib.crc32(block, checksum), left - len(block)
+    return f"crc32:{checksum:08x}"
 
 
 def _origin(file: TraceFile, text: str) -> float:
