@@ -153,3 +153,16 @@ def test_a_trace_read_in_passing_five_times_as_long_takes_the_same_memory(
         return peak(lambda: qt.simulate(engine, trace=qt.scan_trace(path)))
 
     assert most(5) < 1.25 * most(1)
+
+
+def test_a_thousand_different_guests_that_wait_share_as_many_as_there_are() -> None:
+    shares = 0.5 + (np.arange(1000) * 0.6180339887) % 1.0
+    rates = TOTAL * shares / shares.sum()
+    disks = [qt.Disk(qt.Poisson(rate), buffer=16 + i % 240, full="wait") for i, rate in enumerate(rates)]
+    engine = qt.Engine(disks, DEVICE, queue_length=64)
+    s = qt.solve(engine)
+    # no server is idle while anybody waits
+    station = qt.stations.mmc(arrival_rate=TOTAL, service_rate=1.0 / MEAN, servers=8)
+    assert s.mean_in_system == pytest.approx(station.mean_in_system, rel=1e-5)
+    assert math.fsum(d.mean_in_system for d in s.disks) == pytest.approx(s.mean_in_system, rel=1e-4)
+    assert qt.drain_time(engine).mean > MEAN

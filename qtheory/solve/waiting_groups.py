@@ -213,7 +213,8 @@ def _first_guess(made: list[Group], total: Floats) -> None:
         tail = np.cumsum(law[::-1])[::-1]
         far = int(np.flatnonzero(tail > NEGLIGIBLE * tail[0])[-1]) + 1
         top = len(total) - 1 if group is root else min(len(law) - 1, far)
-        group.rate, group.weights, group.law = group.rate[: top + 1], group.weights[: top + 1], group.law[: top + 1]
+        group.rate, group.weights = group.rate[: top + 1], group.weights[: top + 1]
+        group.law = group.law[: top + 1, : top + 1]  # no more in the engine than in all
         group.regular, group.behind = group.regular[: top + 1], group.behind[: top + 1]
         if group.left is None or group.right is None:
             continue
@@ -244,7 +245,7 @@ def _summarize(group: Group) -> None:
     a, b = group.left, group.right
     assert a is not None
     assert b is not None
-    size = a.law.shape[1] + b.law.shape[1] - 1
+    size = min(a.law.shape[1] + b.law.shape[1] - 1, group.top + 1)  # no more in the engine than in all
     of_a, of_b = np.fft.rfft(a.law, size, axis=1), np.fft.rfft(b.law, size, axis=1)
     mean_a, mean_b = a.mean, b.mean
     law = np.empty((group.top + 1, of_a.shape[1]), dtype=complex)
