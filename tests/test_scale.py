@@ -166,3 +166,20 @@ def test_a_thousand_different_guests_that_wait_share_as_many_as_there_are() -> N
     assert s.mean_in_system == pytest.approx(station.mean_in_system, rel=1e-5)
     assert math.fsum(d.mean_in_system for d in s.disks) == pytest.approx(s.mean_in_system, rel=1e-4)
     assert qt.drain_time(engine).mean > MEAN
+
+
+def test_a_thousand_different_guests_that_wait_lose_or_think_are_followed_as_far_as_they_come() -> None:
+    shares = 0.5 + (np.arange(1000) * 0.6180339887) % 1.0
+    rates = TOTAL * shares / shares.sum()
+    mixed = [qt.Disk(qt.Poisson(rate), 16 + i % 240, full=("wait", "lost")[i % 2]) for i, rate in enumerate(rates)]
+    station = qt.stations.mmc(arrival_rate=TOTAL, service_rate=1.0 / MEAN, servers=8)
+    # nobody's buffer fills
+    s = qt.solve(qt.Engine(mixed, DEVICE, queue_length=64))
+    assert s.mean_in_system == pytest.approx(station.mean_in_system, rel=1e-5)
+    thinks = 20.0 / rates
+    thinking = [qt.Disk(qt.Closed(20 + i % 9, think_time=t * 1.4), buffer=16) for i, t in enumerate(thinks)]
+    s = qt.solve(qt.Engine(thinking, DEVICE, queue_length=64))
+    for i, (disk, state) in enumerate(zip(thinking, s.disks, strict=True)):
+        cycle = thinks[i] * 1.4 + state.mean_guest_wait + state.mean_response
+        assert state.throughput * cycle == pytest.approx(20 + i % 9, rel=1e-6)
+    assert s.mean_in_system < station.mean_in_system
