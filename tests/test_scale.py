@@ -179,7 +179,22 @@ def test_a_thousand_different_guests_that_wait_lose_or_think_are_followed_as_far
     thinks = 20.0 / rates
     thinking = [qt.Disk(qt.Closed(20 + i % 9, think_time=t * 1.4), buffer=16) for i, t in enumerate(thinks)]
     s = qt.solve(qt.Engine(thinking, DEVICE, queue_length=64))
-    for i, (disk, state) in enumerate(zip(thinking, s.disks, strict=True)):
+    for i, state in enumerate(s.disks):
         cycle = thinks[i] * 1.4 + state.mean_guest_wait + state.mean_response
         assert state.throughput * cycle == pytest.approx(20 + i % 9, rel=1e-6)
     assert s.mean_in_system < station.mean_in_system
+
+
+def test_parquet_is_written_in_row_groups_of_bounded_size_and_its_checksum_is_read_in_pieces(tmp_path: Path) -> None:
+    from qtheory.traces import parquet
+
+    frame = pl.DataFrame({"arrival": np.arange(1_500_000) * 1e-4, "disk": "vda", "op": "read", "size": 4096})
+    path = tmp_path / "one.parquet"
+    parquet.write(path, iter([frame]), 0.0, [])
+    assert path.stat().st_size > 2 * parquet.PIECE
+    assert len(qt.scan_trace(path)) == len(frame)
+    with path.open("rb") as content:
+        assert peak(lambda: parquet._checksum(content)) < 3 * parquet.PIECE
+        # the metadata of a group repeat its columns' names
+        content.seek(parquet._footer(content))
+        assert content.read().count(b"arrival") > len(frame) // parquet.ROWS

@@ -18,7 +18,6 @@ import bz2
 import gzip
 import importlib
 import lzma
-import mmap
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -187,12 +186,11 @@ class TraceFile:
         """The whole content, unpacked."""
         return b"".join(self._pieces(PIECE))
 
-    def mapped(self) -> bytes | mmap.mmap:
-        """The whole content; not in memory where the file is not packed."""
-        with open(self.path, "rb") as packed:
-            if self._unpacked(packed) is packed:
-                return mmap.mmap(packed.fileno(), 0, access=mmap.ACCESS_READ)
-        return self.content()
+    @property
+    def packed(self) -> bool:
+        """Whether the content has to be unpacked."""
+        with open(self.path, "rb") as file:
+            return self._unpacked(file) is not file
 
     def text(self) -> str:
         """The whole content as text."""

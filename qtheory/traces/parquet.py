@@ -10,13 +10,12 @@ without that protection. "Lines" in errors count rows from 1.
 from __future__ import annotations
 
 import io
-import mmap
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from qtheory.arguments import real
 from qtheory.traces.file import TraceFile
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 TICKS_PER_SECOND = 1
-ROWS = 1 << 18  # read at a time
+ROWS = 1 << 18  # read at a time, and in a row group
+PIECE = 1 << 20  # bytes
 VERSION_KEY = "qtheory-trace"
 COMMENTS_KEY = "comments"
 ORIGIN_KEY = "origin"
@@ -45,18 +45,19 @@ def records(file: TraceFile) -> Iterator[pl.DataFrame]:
 
     if not sniff(file.head):
         raise file.error("not a Parquet file")
-    content = file.mapped()
-    packed = isinstance(content, bytes)
+    unpacked = file.content() if file.packed else None
     try:
-        metadata = pl.read_parquet_metadata(io.BytesIO(content) if packed else file.path)
+        metadata = pl.read_parquet_metadata(file.path if unpacked is None else io.BytesIO(unpacked))
         if (version := metadata.get(VERSION_KEY, VERSION)) != VERSION:
             raise file.error(f"version {version!r} of the format is not known, only {VERSION}")
         ours = VERSION_KEY in metadata or CHECKSUM_KEY in metadata
-        if ours and metadata.get(CHECKSUM_KEY) != _checksum(content):
-            raise file.error("the Parquet data are damaged (the checksum differs)")
+        if ours:
+            with open(file.path, "rb") if unpacked is None else io.BytesIO(unpacked) as content:
+                if metadata.get(CHECKSUM_KEY) != _checksum(content):
+                    raise file.error("the Parquet data are damaged (the checksum differs)")
         file.comments.extend(metadata[COMMENTS_KEY].split("\n") if metadata.get(COMMENTS_KEY) else ())
         file.origin = _origin(file, metadata.get(ORIGIN_KEY, "0"))
-        table = pl.scan_parquet(io.BytesIO(content) if packed else file.path, glob=False)
+        table = pl.scan_parquet(file.path if unpacked is None else io.BytesIO(unpacked), glob=False)
         _check(file, table.collect_schema())
         for start in range(0, int(table.select(pl.len()).collect().item()), ROWS):
             frame = table.slice(start, ROWS).collect()
@@ -76,25 +77,33 @@ def write(path: Path, frames: Iterable[pl.DataFrame], origin: float, comments: S
     coming = iter(frames)
     first = next(coming)
     table = register_io_source(lambda *_: chain([first], coming), schema=first.schema)
-    table.sink_parquet(path, metadata=metadata, maintain_order=True)
-    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+    table.sink_parquet(path, metadata=metadata, maintain_order=True, row_group_size=ROWS)
+    with open(path, "r+b") as file:
         # in the footer the value follows its key, with the value's type and length, a byte each, between them
         key = re.compile(f"{CHECKSUM_KEY}..(?={UNKNOWN})".encode(), re.DOTALL)
-        found = key.search(content, _footer(content))
+        footer = file.seek(_footer(file))
+        found = key.search(file.read())
         assert found is not None
-        place = found.end()
-        del found
-        content[place : place + len(UNKNOWN)] = _checksum(content).encode()
+        checksum = _checksum(file).encode()
+        file.seek(footer + found.end())
+        file.write(checksum)
 
 
-def _footer(content: bytes | mmap.mmap) -> int:
+def _footer(content: BinaryIO) -> int:
     """Where the footer starts: its length stands before the closing magic."""
-    return len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    end = content.seek(-8, io.SEEK_END)
+    return end - int.from_bytes(content.read(4), "little")
 
 
-def _checksum(content: bytes | mmap.mmap) -> str:
-    with memoryview(content) as view:
-        return f"crc32:{zlib.crc32(view[: _footer(content)]):08x}"
+def _checksum(content: BinaryIO) -> str:
+    """Of all before the footer, read in pieces: mapped, the whole file would be resident."""
+    left = _footer(content)
+    content.seek(0)
+    crc = 0
+    while left > 0 and (piece := content.read(min(left, PIECE))):
+        crc = zlib.crc32(piece, crc)
+        left -= len(piece)
+    return f"crc32:{crc:08x}"
 
 
 def _origin(file: TraceFile, text: str) -> float:
