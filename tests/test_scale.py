@@ -185,13 +185,25 @@ def test_a_thousand_different_guests_that_wait_lose_or_think_are_followed_as_far
     assert s.mean_in_system < station.mean_in_system
 
 
+def test_a_run_that_is_not_stationary_says_how_far_it_is_from_little_s_law() -> None:
+    device = qt.Device(servers=1, service=qt.Exponential(mean=1e-3))
+    # overloaded, of which a buffer holds more than comes in the run
+    filling = qt.Engine([qt.Disk(qt.Poisson(3000.0), buffer=100_000, device=device)] * 2)
+    run = qt.simulate(filling, requests=20_000, seed=1)
+    off = run.throughput.value * run.mean_response.value / run.mean_in_system.value - 1.0
+    assert off < -0.1
+    assert any(f"throughput x mean_response {off:+.1%} off mean_in_system" in warning for warning in run.warnings)
+    settled = qt.simulate(qt.Engine([qt.Disk(qt.Poisson(500.0), device=device)] * 2), requests=20_000, seed=1)
+    assert not any("not stationary" in warning for warning in settled.warnings)
+
+
 def test_parquet_is_written_in_row_groups_of_bounded_size_and_its_checksum_is_read_in_pieces(tmp_path: Path) -> None:
     from qtheory.traces import parquet
 
-    frame = pl.DataFrame({"arrival": np.arange(1_500_000) * 1e-4, "disk": "vda", "op": "read", "size": 4096})
+    frame = pl.DataFrame({"arrival": np.random.default_rng(1).random(600_000).cumsum(), "disk": "vda", "size": 4096})
     path = tmp_path / "one.parquet"
     parquet.write(path, iter([frame]), 0.0, [])
-    assert path.stat().st_size > 2 * parquet.PIECE
+    assert path.stat().st_size > 4 * parquet.PIECE
     assert len(qt.scan_trace(path)) == len(frame)
     with path.open("rb") as content:
         assert peak(lambda: parquet._checksum(content)) < 3 * parquet.PIECE
