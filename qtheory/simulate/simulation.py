@@ -210,8 +210,9 @@ def _blocking(refused: NDArray[np.int64], finished: NDArray[np.int64], refusable
 def _uneven(area: float, responses: float) -> list[str]:
     """A warning where requests present at the ends of the run count for much.
 
-    With events, the time spent in the system during the run is the responses of those that finished in it, more the ages of those
-    present at its end, less the ages of those present at its start: Little's law but for the two last.
+    The time spent in the system during the run is the responses of those that finished in it, more the ages of those
+    present at its end, less the ages of those present at its start: Little's law but for the two last. (The FCFS
+    kernel counts a request whole when it comes, so that there nothing is left over.)
     """
     off = responses / area - 1.0 if area else 0.0
     if abs(off) <= UNEVEN:
