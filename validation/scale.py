@@ -194,7 +194,10 @@ def cells(largest_run: int, largest_trace: int) -> Iterator[tuple[str, Callable[
             def trace(name: str, work: Callable[..., Checked], path: Path = path, size: int = size):  # type: ignore[no-untyped-def]
                 def row() -> list[list[str]]:
                     if not path.exists():
-                        made(path, size)
+                        # not here: a fork beside the threads of polars hangs
+                        maker = multiprocessing.get_context("fork").Process(target=made, args=(path, size))
+                        maker.start()
+                        maker.join()
                     return cell(name, work, path)[1]()
 
                 return name, row
