@@ -153,3 +153,60 @@ def test_a_trace_read_in_passing_five_times_as_long_takes_the_same_memory(
         return peak(lambda: qt.simulate(engine, trace=qt.scan_trace(path)))
 
     assert most(5) < 1.25 * most(1)
+
+
+def test_a_thousand_different_guests_that_wait_share_as_many_as_there_are() -> None:
+    shares = 0.5 + (np.arange(1000) * 0.6180339887) % 1.0
+    rates = TOTAL * shares / shares.sum()
+    disks = [qt.Disk(qt.Poisson(rate), buffer=16 + i % 240, full="wait") for i, rate in enumerate(rates)]
+    engine = qt.Engine(disks, DEVICE, queue_length=64)
+    s = qt.solve(engine)
+    # no server is idle while anybody waits
+    station = qt.stations.mmc(arrival_rate=TOTAL, service_rate=1.0 / MEAN, servers=8)
+    assert s.mean_in_system == pytest.approx(station.mean_in_system, rel=1e-5)
+    assert math.fsum(d.mean_in_system for d in s.disks) == pytest.approx(s.mean_in_system, rel=1e-4)
+    assert qt.drain_time(engine).mean > MEAN
+
+
+def test_a_thousand_different_guests_that_wait_lose_or_think_are_followed_as_far_as_they_come() -> None:
+    shares = 0.5 + (np.arange(1000) * 0.6180339887) % 1.0
+    rates = TOTAL * shares / shares.sum()
+    mixed = [qt.Disk(qt.Poisson(rate), 16 + i % 240, full=("wait", "lost")[i % 2]) for i, rate in enumerate(rates)]
+    station = qt.stations.mmc(arrival_rate=TOTAL, service_rate=1.0 / MEAN, servers=8)
+    # nobody's buffer fills
+    s = qt.solve(qt.Engine(mixed, DEVICE, queue_length=64))
+    assert s.mean_in_system == pytest.approx(station.mean_in_system, rel=1e-5)
+    thinks = 20.0 / rates
+    thinking = [qt.Disk(qt.Closed(20 + i % 9, think_time=t * 1.4), buffer=16) for i, t in enumerate(thinks)]
+    s = qt.solve(qt.Engine(thinking, DEVICE, queue_length=64))
+    for i, state in enumerate(s.disks):
+        cycle = thinks[i] * 1.4 + state.mean_guest_wait + state.mean_response
+        assert state.throughput * cycle == pytest.approx(20 + i % 9, rel=1e-6)
+    assert s.mean_in_system < station.mean_in_system
+
+
+def test_a_run_that_is_not_stationary_says_how_far_it_is_from_little_s_law() -> None:
+    device = qt.Device(servers=1, service=qt.Exponential(mean=1e-3))
+    # overloaded, of which a buffer holds more than comes in the run
+    filling = qt.Engine([qt.Disk(qt.Poisson(3000.0), buffer=100_000, device=device)] * 2)
+    run = qt.simulate(filling, requests=20_000, seed=1)
+    off = run.throughput.value * run.mean_response.value / run.mean_in_system.value - 1.0
+    assert off < -0.1
+    assert any(f"throughput x mean_response {off:+.1%} off mean_in_system" in warning for warning in run.warnings)
+    settled = qt.simulate(qt.Engine([qt.Disk(qt.Poisson(500.0), device=device)] * 2), requests=20_000, seed=1)
+    assert not any("not stationary" in warning for warning in settled.warnings)
+
+
+def test_parquet_is_written_in_row_groups_of_bounded_size_and_its_checksum_is_read_in_pieces(tmp_path: Path) -> None:
+    from qtheory.traces import parquet
+
+    frame = pl.DataFrame({"arrival": np.random.default_rng(1).random(600_000).cumsum(), "disk": "vda", "size": 4096})
+    path = tmp_path / "one.parquet"
+    parquet.write(path, iter([frame]), 0.0, [])
+    assert path.stat().st_size > 4 * parquet.PIECE
+    assert len(qt.scan_trace(path)) == len(frame)
+    with path.open("rb") as content:
+        assert peak(lambda: parquet._checksum(content)) < 3 * parquet.PIECE
+        # the metadata of a group repeat its columns' names
+        content.seek(parquet._footer(content))
+        assert content.read().count(b"arrival") > len(frame) // parquet.ROWS

@@ -2,7 +2,7 @@
 
 * Engines of 10 000 equal and of 1000 different disks: each question is answered, or refused in one line, within a
   minute of processor time. `off` is the largest relative error of what every answer must keep: the disks' throughputs
-  add up, and Little's law.
+  add up, and Little's law, but where a run says itself that it is not stationary.
 * Runs of up to RUN requests (10⁹), each in a process of its own; `off` is how many half-widths the mean wait is from
   the exact one.
 * Traces of up to TRACE requests (10⁸; 4.8 GB), read in passing and replayed, made in a temporary folder.
@@ -31,13 +31,13 @@ from validation import tables
 RESULT = tables.RESULTS / "scale.csv"
 COLUMNS = "cell,answer,resident_mb,off"
 RUN, TRACE, SMALLEST = 10**9, 10**8, 10**6
-REQUESTS = 3_000_000
+REQUESTS = 100_000
 MINUTE = 60
 MEAN = 400e-6
 DEVICE = qt.Device(servers=8, service=qt.Exponential(mean=MEAN))
 LONG_TAIL = qt.Device(servers=8, service=qt.Hyperexponential.balanced(mean=MEAN, scv=4.0))
 WIDE = qt.Device(servers=1000, service=qt.Exponential(mean=MEAN))
-ALLOWED_OFF = {"solve": 1e-9, "simulate": 0.05, "run": 3.0}
+ALLOWED_OFF = {"solve": 1e-9, "simulate": 0.01, "run": 3.0}
 ALLOWED_GROWTH = 1.5
 Checked = tuple[str, float]
 
@@ -103,6 +103,8 @@ def sized(asked: qt.Engine) -> Checked:
 def simulated(asked: qt.Engine) -> Checked:
     r = qt.simulate(asked, requests=REQUESTS, seed=1)
     each = [disk.throughput.value for disk in r.disks]
+    if any("not stationary" in warning for warning in r.warnings):
+        return f"{r.method}; says that it is not stationary", abs(math.fsum(each) / r.throughput.value - 1.0)
     return r.method, _off(r.throughput.value, r.mean_response.value, r.mean_in_system.value, each)
 
 
@@ -192,7 +194,10 @@ def cells(largest_run: int, largest_trace: int) -> Iterator[tuple[str, Callable[
             def trace(name: str, work: Callable[..., Checked], path: Path = path, size: int = size):  # type: ignore[no-untyped-def]
                 def row() -> list[list[str]]:
                     if not path.exists():
-                        made(path, size)
+                        # not here: a fork beside the threads of polars hangs
+                        maker = multiprocessing.get_context("fork").Process(target=made, args=(path, size))
+                        maker.start()
+                        maker.join()
                     return cell(name, work, path)[1]()
 
                 return name, row

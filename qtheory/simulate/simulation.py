@@ -18,6 +18,8 @@ from qtheory.simulate.histogram import Histogram
 
 FEW_REQUESTS = 100
 """Requests in a batch below which a warning says that the intervals are not to be trusted."""
+UNEVEN = 0.01
+"""Relative difference in Little's law from which a warning says that the run was no stationary one."""
 
 Floats = NDArray[np.float64]
 
@@ -170,7 +172,11 @@ def answer(
         exact=False,
         # No request refused, say: 0 has no relative error, and its half-width says how far it can be trusted.
         error_bounds={name: _relative(estimate) for name, estimate in values.items() if estimate.value != 0.0},
-        warnings=(*warnings, *_doubts(response, finished, len(books.duration), drain.samples)),
+        warnings=(
+            *warnings,
+            *_uneven(float(books.areas[:, 0].sum()), float(response.sum())),
+            *_doubts(response, finished, len(books.duration), drain.samples),
+        ),
         **values,
         in_system_pmf=_normalized(books.pmf),
         disks=disks,
@@ -208,6 +214,22 @@ def _blocking(refused: NDArray[np.int64], finished: NDArray[np.int64], refusable
     if estimate.value == 0.0 and refusable and (seen := int(finished.sum())):
         return Estimate(0.0, min(3.0 / seen, 1.0))
     return estimate
+
+
+def _uneven(area: float, responses: float) -> list[str]:
+    """A warning where requests present at the ends of the run count for much.
+
+    The time spent in the system during the run is the responses of those that finished in it, more the ages of those
+    present at its end, less the ages of those present at its start: Little's law but for the two last. (The FCFS
+    kernel counts a request whole when it comes, so that there nothing is left over.)
+    """
+    off = responses / area - 1.0 if area else 0.0
+    if abs(off) <= UNEVEN:
+        return []
+    return [
+        f"requests present at the start and the end of the run make throughput x mean_response {off:+.1%} off "
+        "mean_in_system: the run is not stationary, simulate more requests"
+    ]
 
 
 def _doubts(response: Floats, finished: NDArray[np.int64], batches: int, drains: int) -> list[str]:

@@ -410,13 +410,16 @@ def _first_top(engine: Engine, server: Server) -> int:
     if bounded <= FARTHEST:
         return int(bounded)
     cut = EXACT_CUT if len(engine.disks) == 1 else CUT
-    rates = [disk.arrivals.rate for disk in engine.disks if isinstance(disk.arrivals, Poisson)]
-    if len(rates) == len(engine.disks) and all(d.full == "wait" and d.buffer >= server.servers for d in engine.disks):
-        if server.law is not None:
-            return phase_type.reach(sum(rates), server.law, server.servers) or FARTHEST
-        assert server.rates is not None
-        return server.servers + math.ceil(math.log(cut / 10.0) / math.log(sum(rates) / server.rates[-1]))
-    return 2 * sum(min(disk.most, 64) for disk in engine.disks) + 64
+    far = 2 * sum(min(disk.most, 64) for disk in engine.disks) + 64
+    # with room for all servers, disks that lose or think only send less than if they did not
+    most = sum(_fastest(disk) for disk in engine.disks)
+    fastest = server.servers / server.mean if server.rates is None else float(server.rates[-1])
+    room = all(disk.buffer >= server.servers for disk in engine.disks if disk.guest_waits)
+    if not room or most >= fastest or (far <= FARTHEST and not _all_open(engine)):
+        return far
+    if server.law is not None:
+        return phase_type.reach(most, server.law, server.servers) or FARTHEST
+    return server.servers + math.ceil(math.log(cut / 10.0) / math.log(most / fastest))
 
 
 def _leaf(disk: Disk, top: int, servers: int, engine: Engine) -> Group:

@@ -214,7 +214,7 @@ def _first_guess(made: list[Group], total: Floats) -> None:
         far = int(np.flatnonzero(tail > NEGLIGIBLE * tail[0])[-1]) + 1
         top = len(total) - 1 if group is root else min(len(law) - 1, far)
         group.rate, group.weights = group.rate[: top + 1], group.weights[: top + 1]
-        group.law = group.law[: top + 1, : top + 1]  # no more in the engine than there are
+        group.law = group.law[: top + 1, : top + 1]  # no more in the engine than in all
         group.regular, group.behind = group.regular[: top + 1], group.behind[: top + 1]
         if group.left is None or group.right is None:
             continue
@@ -245,7 +245,7 @@ def _summarize(group: Group) -> None:
     a, b = group.left, group.right
     assert a is not None
     assert b is not None
-    size = a.law.shape[1] + b.law.shape[1] - 1
+    size = min(a.law.shape[1] + b.law.shape[1] - 1, group.top + 1)  # no more in the engine than in all
     of_a, of_b = np.fft.rfft(a.law, size, axis=1), np.fft.rfft(b.law, size, axis=1)
     mean_a, mean_b = a.mean, b.mean
     law = np.empty((group.top + 1, of_a.shape[1]), dtype=complex)
@@ -257,7 +257,7 @@ def _summarize(group: Group) -> None:
         rate[n] = given @ (a.rate[there] + b.rate[rest])
         waiting = given @ (a.behind[there] * mean_a[there] + b.behind[rest] * mean_b[rest])
         behind[n] = waiting / max(float(given @ (mean_a[there] + mean_b[rest])), TINY)
-    group.law = np.maximum(np.fft.irfft(law, size, axis=1)[:, : group.top + 1], 0.0)
+    group.law = np.maximum(np.fft.irfft(law, size, axis=1), 0.0)
     group.law /= group.law.sum(axis=1, keepdims=True)
     group.rate, group.behind, group.regular = rate, behind, behind
 

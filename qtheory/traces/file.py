@@ -186,12 +186,11 @@ class TraceFile:
         """The whole content, unpacked."""
         return b"".join(self._pieces(PIECE))
 
-    def unpacked(self) -> bytes | None:
-        """The whole content of a packed file; None where there is nothing to unpack, so that it may stay on disk."""
-        with open(self.path, "rb") as packed:
-            if self._unpacked(packed) is packed:
-                return None
-        return self.content()
+    @property
+    def packed(self) -> bool:
+        """Whether the content has to be unpacked."""
+        with open(self.path, "rb") as file:
+            return self._unpacked(file) is not file
 
     def text(self) -> str:
         """The whole content as text."""

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 TICKS_PER_SECOND = 1
-ROWS = 1 << 18  # read at a time
-BLOCK = 1 << 20  # bytes of the checksum
+ROWS = 1 << 18  # read at a time, and in a row group
+PIECE = 1 << 20  # bytes
 VERSION_KEY = "qtheory-trace"
 COMMENTS_KEY = "comments"
 ORIGIN_KEY = "origin"
@@ -45,19 +45,19 @@ def records(file: TraceFile) -> Iterator[pl.DataFrame]:
 
     if not sniff(file.head):
         raise file.error("not a Parquet file")
-    packed = file.unpacked()
-    source: io.BytesIO | str = file.path if packed is None else io.BytesIO(packed)
+    unpacked = file.content() if file.packed else None
     try:
-        metadata = pl.read_parquet_metadata(source)
+        metadata = pl.read_parquet_metadata(file.path if unpacked is None else io.BytesIO(unpacked))
         if (version := metadata.get(VERSION_KEY, VERSION)) != VERSION:
             raise file.error(f"version {version!r} of the format is not known, only {VERSION}")
         ours = VERSION_KEY in metadata or CHECKSUM_KEY in metadata
-        with open(file.path, "rb") if packed is None else io.BytesIO(packed) as content:
-            if ours and metadata.get(CHECKSUM_KEY) != _checksum(content):
-                raise file.error("the Parquet data are damaged (the checksum differs)")
+        if ours:
+            with open(file.path, "rb") if unpacked is None else io.BytesIO(unpacked) as content:
+                if metadata.get(CHECKSUM_KEY) != _checksum(content):
+                    raise file.error("the Parquet data are damaged (the checksum differs)")
         file.comments.extend(metadata[COMMENTS_KEY].split("\n") if metadata.get(COMMENTS_KEY) else ())
         file.origin = _origin(file, metadata.get(ORIGIN_KEY, "0"))
-        table = pl.scan_parquet(source, glob=False)
+        table = pl.scan_parquet(file.path if unpacked is None else io.BytesIO(unpacked), glob=False)
         _check(file, table.collect_schema())
         for start in range(0, int(table.select(pl.len()).collect().item()), ROWS):
             frame = table.slice(start, ROWS).collect()
@@ -77,32 +77,33 @@ def write(path: Path, frames: Iterable[pl.DataFrame], origin: float, comments: S
     coming = iter(frames)
     first = next(coming)
     table = register_io_source(lambda *_: chain([first], coming), schema=first.schema)
-    table.sink_parquet(path, metadata=metadata, maintain_order=True)
-    with open(path, "r+b") as content:
-        start = _footer(content)
-        content.seek(start)
+    table.sink_parquet(path, metadata=metadata, maintain_order=True, row_group_size=ROWS)
+    with open(path, "r+b") as file:
         # in the footer the value follows its key, with the value's type and length, a byte each, between them
-        found = re.search(f"{CHECKSUM_KEY}..(?={UNKNOWN})".encode(), content.read(), re.DOTALL)
+        key = re.compile(f"{CHECKSUM_KEY}..(?={UNKNOWN})".encode(), re.DOTALL)
+        footer = file.seek(_footer(file))
+        found = key.search(file.read())
         assert found is not None
-        checksum = _checksum(content)
-        content.seek(start + found.end())
-        content.write(checksum.encode())
+        checksum = _checksum(file).encode()
+        file.seek(footer + found.end())
+        file.write(checksum)
 
 
 def _footer(content: BinaryIO) -> int:
     """Where the footer starts: its length stands before the closing magic."""
-    end = content.seek(0, io.SEEK_END) - 8
-    content.seek(end)
+    end = content.seek(-8, io.SEEK_END)
     return end - int.from_bytes(content.read(4), "little")
 
 
 def _checksum(content: BinaryIO) -> str:
-    """Of what stands before the footer; read, not mapped: what is mapped counts as memory."""
-    left, checksum = _footer(content), 0
+    """Of all before the footer, read in pieces: mapped, the whole file would be resident."""
+    left = _footer(content)
     content.seek(0)
-    while left > 0 and (block := content.read(min(left, BLOCK))):
-        checksum, left = zlib.crc32(block, checksum), left - len(block)
-    return f"crc32:{checksum:08x}"
+    crc = 0
+    while left > 0 and (piece := content.read(min(left, PIECE))):
+        crc = zlib.crc32(piece, crc)
+        left -= len(piece)
+    return f"crc32:{crc:08x}"
 
 
 def _origin(file: TraceFile, text: str) -> float:
