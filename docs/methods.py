@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
+from validation.atlas.frame import answered
 from validation.atlas.report import CERTAIN, WITHIN, by_answer, coverage, held_out, summary
-from validation.tables import RESULTS
 
 Door = Literal["solve", "drain"]
 PART = {"solve": "steady", "drain": "drain"}
@@ -61,11 +61,6 @@ def measured_by(door: Door, method: str) -> list[str]:
     return sorted(set(re.findall(r"(?:validation|tests)/\w+\.py", text)))
 
 
-def atlas() -> pl.DataFrame:
-    """A row for each quantity of each cell that was answered."""
-    return pl.read_parquet(RESULTS / "atlas.parquet").filter(pl.col("quantity").is_not_null())
-
-
 def methods_table(door: Door) -> str:
     """The methods of a front door, in Markdown, with where their errors were measured."""
     rows = [
@@ -82,7 +77,7 @@ def atlas_table() -> str:
     rows = [
         f"| `{door[row['part']]}` | `{row['method']}` | {row['cells']} | {row['median']:.2%} | {row['95 %']:.1%} | "
         f"{row['stated']:.0%} | {'' if row['within'] is None else format(row['within'], '.1%')} |"
-        for row in summary(atlas()).iter_rows(named=True)
+        for row in summary(answered()).iter_rows(named=True)
     ]
     head = "| | method | engines | median error | 95 % of the errors below | with a bound | of those within it |"
     return "\n".join([head, "|---|---|---:|---:|---:|---:|---:|", *rows])
@@ -90,7 +85,7 @@ def atlas_table() -> str:
 
 def atlas_words() -> str:
     """How often a bound that a method states holds, and how far off it is where it does not."""
-    found = atlas().filter(~pl.col("exact"))
+    found = answered().filter(~pl.col("exact"))
     stated = found.filter(pl.col("stated").is_finite())
     beyond = stated.filter(~WITHIN)
     worst = beyond.select(CERTAIN.max()).item()
@@ -102,7 +97,7 @@ def atlas_words() -> str:
 
 def atlas_held_out() -> str:
     """How good the bounds that are made of the atlas are for cells that they were not made of."""
-    errors = held_out(atlas())
+    errors = held_out(answered())
     found, of_answers = coverage(errors, "table"), coverage(by_answer(errors, "table"), "table")
     return (
         f"On {errors['index'].n_unique()} cells that these bounds were not made of, {found['within']:.1%} of "

@@ -13,9 +13,9 @@ import qtheory as qt
 from qtheory.accuracy import COORDINATES, bounded, coordinates, neighbourhood
 from qtheory.drain import answer as drained
 from qtheory.solve import answer
+from validation.atlas.frame import answered
 from validation.atlas.report import HELD, by_answer, coverage, held_out
 from validation.atlas.table import LEAST, LEVEL, TABLE, Cells, grown, table, text
-from validation.tables import RESULTS
 
 BURSTS = qt.mmpp2((600.0, 100.0), (0.1, 0.2))  # load 1.3, where its method was not measured
 BURSTY = qt.Engine([qt.Disk(BURSTS, buffer=16)] * 4, qt.Device(4, qt.Exponential(mean=5e-3)))
@@ -23,7 +23,7 @@ BURSTY = qt.Engine([qt.Disk(BURSTS, buffer=16)] * 4, qt.Device(4, qt.Exponential
 
 @pytest.fixture(scope="module")
 def answers():
-    return pl.read_parquet(RESULTS / "atlas.parquet").filter(pl.col("quantity").is_not_null())
+    return answered()
 
 
 @pytest.fixture(scope="module")

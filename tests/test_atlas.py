@@ -13,9 +13,9 @@ import qtheory as qt
 from qtheory.accuracy import COORDINATES, coordinates
 from qtheory.drain import depth_at_stop
 from validation.atlas.cells import GRIDS, drawn
+from validation.atlas.frame import answered
 from validation.atlas.measure import measure
 from validation.atlas.report import agreement, summary
-from validation.tables import RESULTS
 
 SAMPLE = 8
 SLOW = ("joint_chain", "markovian_arrivals")
@@ -24,7 +24,7 @@ SLOW = ("joint_chain", "markovian_arrivals")
 
 @pytest.fixture(scope="module")
 def answers():
-    return pl.read_parquet(RESULTS / "atlas.parquet").filter(pl.col("quantity").is_not_null())
+    return answered()
 
 
 def test_a_random_sample_of_cells_is_answered_as_in_the_atlas(answers):

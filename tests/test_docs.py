@@ -20,8 +20,9 @@ import qtheory
 import qtheory.arrivals
 import qtheory.laws
 import qtheory.sizing
-from docs.methods import PART, atlas, files_of, measured_by, methods
+from docs.methods import PART, files_of, measured_by, methods
 from qtheory.solve import METHODS
+from validation.atlas.frame import answered
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.rst"))
@@ -106,7 +107,7 @@ def test_the_doors_state_the_methods_that_they_have() -> None:
 @pytest.mark.parametrize("door", ["solve", "drain"])
 def test_methods_are_exact_where_they_are_said_to_be(door) -> None:
     """By all answers of the atlas: how many of each method were exact, and how many not."""
-    seen = atlas().filter(pl.col("part") == PART[door]).group_by("method").agg(pl.col("exact").unique())
+    seen = answered().filter(pl.col("part") == PART[door]).group_by("method").agg(pl.col("exact").unique())
     answers = {method.name: method.answer for method in methods(door)}
     assert set(seen["method"]) <= set(answers)
     for method, exact in seen.iter_rows():

@@ -243,12 +243,12 @@ def drain_survival(engine: Engine, t: float) -> float:
     engine = engine.with_buffers_for_caps
     if shares_nothing(engine):
         copies = Counter(apart(engine))
-        return separate_devices.slowest([(n, drain_time(alone).sf(t)) for alone, n in copies.items()])
+        return separate_devices.slowest([(n, answer(alone).sf(t)) for alone, n in copies.items()])
     tied = separate_devices.survival if separate_devices.refusal(engine) is None else None
     if separate_devices.refusal(engine) is not None and delay_line.refusal(engine) is None:
         tied = delay_line.survival
     law = None if tied is None else tied(engine)
-    return drain_time(engine).sf(t) if law is None else law(t)
+    return answer(engine).sf(t) if law is None else law(t)
 
 
 def _present(engine: Engine, population: int | Sequence[int] | None) -> tuple[int, ...] | None:

@@ -11,6 +11,7 @@ import polars as pl
 from qtheory.accuracy import COORDINATES, coordinates
 from qtheory.drain import depth_at_stop
 from validation.atlas.cells import drawn
+from validation.tables import RESULTS
 
 SCHEMA = {
     "grid": pl.String,
@@ -52,3 +53,8 @@ def frame(measured: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> pl
                 }
                 rows.append({**common, "quantity": quantity, **figures})
     return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def answered() -> pl.DataFrame:
+    """The rows of the committed table that are a quantity of an answer, and no refusal."""
+    return pl.read_parquet(RESULTS / "atlas.parquet").filter(pl.col("quantity").is_not_null())

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import qtheory
 from qtheory.accuracy import COORDINATES
-from validation.tables import RESULTS
+from validation.atlas.frame import answered
 
 TABLE = Path(qtheory.__file__).parent / "accuracy" / "atlas.json"
 VERSION = 1
@@ -149,8 +149,7 @@ def text(made: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write the table."""
-    answers = pl.read_parquet(RESULTS / "atlas.parquet").filter(pl.col("quantity").is_not_null())
-    TABLE.write_text(text(table(answers.filter(pl.col("grid") == "set"))), encoding="utf-8")
+    TABLE.write_text(text(table(answered().filter(pl.col("grid") == "set"))), encoding="utf-8")
 
 
 if __name__ == "__main__":
